@@ -1,0 +1,1 @@
+"""kdjax: distillation in JAX. Pure losses, one loop, and an honest verdict for every method."""

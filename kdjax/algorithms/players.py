@@ -1,0 +1,252 @@
+"""The supervised family: players that each minimise an objective, alone, together or against one another.
+
+One player and a teacher is distillation. Two players whose objectives read each other is mutual learning. A student
+and a discriminator is a game. All players move at once, each from the variables before the step, and
+differentiate their own variables only: another player's output is a constant to its weights, not to its inputs,
+so a student receives gradients through a discriminator but never trains it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from kdjax.algorithms.algorithm import Algorithm, Batch, State
+from kdjax.errors import UserError
+from kdjax.models.model import Model, Outputs, Variables
+from kdjax.objectives import Objective, Part, total
+from kdjax.streams import stream
+from kdjax.teachers.teacher import Frozen, Teacher
+from kdjax.view import View
+
+
+@dataclasses.dataclass(frozen=True)
+class Player:
+    """Someone who learns: a model, what it minimises, and how it moves.
+
+    reads: addresses of the model's inputs; several are given as a tuple. Default: the images of the batch.
+    start: name in `frozen` of the variables to start from; default is a fresh initialisation.
+    """
+
+    model: Model
+    objective: Objective
+    optimizer: optax.GradientTransformation
+    reads: tuple[str, ...] = ('batch.image',)
+    start: str | None = None
+
+
+Prepare = Callable[..., dict[str, Any]]
+"""`prepare(batch, *, key, train) -> batch`: pure preprocessing and augmentation, once for all players and teachers."""
+
+
+def as_is(batch: Batch, *, key: jax.Array, train: bool) -> dict[str, Any]:
+    """No preprocessing."""
+    del key, train
+    return dict(batch)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cast:
+    """Everything a step needs to know of who takes part."""
+
+    players: Mapping[str, Player]
+    teachers: Mapping[str, Teacher]
+    prepare: Prepare
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        return {part.name: part for player in self.players.values() for part in player.objective.parts}
+
+    def group(self, player: str) -> list[str]:
+        """The nodes that a player trains: itself and the learned parts of its objective."""
+        return [player, *(part.name for part in self.players[player].objective.parts)]
+
+
+def play(
+    players: Mapping[str, Player],
+    *,
+    teachers: Mapping[str, Teacher] | None = None,
+    prepare: Prepare = as_is,
+    evaluates: tuple[str, ...] | None = None,
+) -> Algorithm:
+    """An algorithm of any number of players.
+
+    Args:
+        players: by name; a name is also the address of the player's prediction.
+        teachers: by name, likewise.
+        prepare: preprocessing and augmentation of the batch.
+        evaluates: the addresses that `evaluate` returns; default is every player that reads the batch.
+    """
+    cast = _Cast(players, teachers or {}, prepare)
+    _check_names(cast)
+    if evaluates is None:
+        evaluates = tuple(n for n, p in players.items() if all(a.startswith('batch.') for a in p.reads))
+    return Algorithm(
+        partial(_init, cast), partial(_step, cast), partial(_evaluate, cast, evaluates)
+    )
+
+
+def supervised(
+    model: Model,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    *,
+    teachers: Mapping[str, Teacher] | None = None,
+    prepare: Prepare = as_is,
+    start: str | None = None,
+) -> Algorithm:
+    """One player, called `student`."""
+    return play(
+        {'student': Player(model, objective, optimizer, start=start)}, teachers=teachers, prepare=prepare
+    )
+
+
+def _check_names(cast: _Cast) -> None:
+    names = [*cast.players, *cast.teachers, *(n for p in cast.players for n in cast.group(p)[1:])]
+    for name in names:
+        if names.count(name) > 1 or name == 'batch' or '.' in name:
+            raise UserError(
+                f"'{name}' cannot name a player, teacher or part here: names are unique, without dots, and not 'batch'"
+            )
+
+
+def _gather(view: View, reads: tuple[str, ...]) -> Any:
+    return view[reads[0]] if len(reads) == 1 else tuple(view[a] for a in reads)
+
+
+def _shapes(tree: Any) -> Any:
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree)
+
+
+def _build(part: Part, view: View) -> Model:
+    return part.build(*(_shapes(view[a]) for a in part.reads + part.like))
+
+
+def _view(
+    cast: _Cast,
+    variables: Mapping[str, Variables],
+    memory: Mapping[str, Any],
+    frozen: Frozen,
+    batch: Batch,
+    *,
+    step: jax.typing.ArrayLike,
+    key: jax.Array,
+    train: bool,
+    updates: dict[str, Variables],
+) -> View:
+    """The view of a step; `updates` collects the variables that forward passes changed."""
+
+    def learner(name: str, model_of: Callable[[View], Model], reads: tuple[str, ...]):
+        def node(view: View) -> Outputs:
+            draw = stream(key, f'{name}/forward', step)
+            outputs, updates[name] = model_of(view).apply(
+                variables[name], _gather(view, reads), key=draw, train=train
+            )
+            return outputs
+
+        return node
+
+    def source(name: str, teacher: Teacher):
+        return lambda view: teacher.apply(memory[name], frozen, view, key=stream(key, f'{name}/teacher', step))
+
+    nodes = {n: learner(n, lambda _, m=p.model: m, p.reads) for n, p in cast.players.items()}
+    nodes |= {n: source(n, t) for n, t in cast.teachers.items()}
+    nodes |= {n: learner(n, partial(_build, part), part.reads) for n, part in cast.parts.items()}
+    return View(nodes, batch, step)
+
+
+def _init(cast: _Cast, key: jax.Array, frozen: Frozen, example: Batch) -> State:
+    batch = cast.prepare(example, key=key, train=True)
+    variables: dict[str, Variables] = {}
+    memory: dict[str, Any] = {}
+
+    def shapes_of(reads: tuple[str, ...]) -> tuple[Any, ...]:
+        def read(variables, memory, frozen, batch):
+            view = _view(cast, variables, memory, frozen, batch, step=0, key=key, train=False, updates={})
+            return tuple(view[a] for a in reads)
+
+        return jax.eval_shape(read, variables, memory, frozen, batch)
+
+    def fresh(name: str, model: Model, inputs: tuple[Any, ...]) -> Variables:
+        return model.init(stream(key, f'{name}/init'), inputs[0] if len(inputs) == 1 else inputs)
+
+    derived = {}
+    for name, player in cast.players.items():
+        if player.start is not None:
+            variables[name] = jax.tree.map(jnp.asarray, frozen[player.start])
+        elif all(a.startswith('batch.') for a in player.reads):
+            variables[name] = fresh(name, player.model, shapes_of(player.reads))
+        else:
+            derived[name] = player
+    for name, teacher in cast.teachers.items():
+        memory[name] = teacher.init(frozen, batch, variables)
+    for name, part in cast.parts.items():
+        shapes = shapes_of(part.reads + part.like)
+        variables[name] = fresh(name, part.build(*shapes), shapes[: len(part.reads)])
+    for name, player in derived.items():
+        variables[name] = fresh(name, player.model, shapes_of(player.reads))
+    optimizer = {
+        name: player.optimizer.init({n: variables[n]['params'] for n in cast.group(name)})
+        for name, player in cast.players.items()
+    }
+    return {'step': jnp.zeros((), jnp.int32), 'variables': variables, 'optimizer': optimizer, 'memory': memory}
+
+
+def _step(cast: _Cast, state: State, frozen: Frozen, batch: Batch, key: jax.Array):
+    step = state['step']
+    batch = cast.prepare(batch, key=stream(key, 'prepare', step), train=True)
+    variables, optimizer, metrics = dict(state['variables']), {}, {}
+    said: dict[str, Outputs] = {}
+    for name, player in cast.players.items():
+        params, optimizer[name], measured, updates, outputs = _move(
+            cast, name, player, state, frozen, batch, key
+        )
+        for node in cast.group(name):
+            stats = updates[node]['stats'] if node in updates else variables[node]['stats']
+            variables[node] = {'params': params[node], 'stats': stats}
+        metrics |= {f'{name}/{m}': value for m, value in measured.items()}
+        said = outputs | said
+    memory = _remember(cast, state, said, batch, variables)
+    return {'step': step + 1, 'variables': variables, 'optimizer': optimizer, 'memory': memory}, metrics
+
+
+def _move(cast: _Cast, name: str, player: Player, state: State, frozen: Frozen, batch: Batch, key: jax.Array):
+    """One player's update, from the variables before the step."""
+    before = state['variables']
+
+    def loss(params):
+        updates: dict[str, Variables] = {}
+        mine = {n: {'params': params[n], 'stats': before[n]['stats']} for n in params}
+        view = _view(
+            cast, {**before, **mine}, state['memory'], frozen, batch,
+            step=state['step'], key=key, train=True, updates=updates,
+        )  # fmt: skip
+        reduced = player.objective(view)
+        return total(reduced), (reduced, updates, view.evaluated())
+
+    params = {n: before[n]['params'] for n in cast.group(name)}
+    (value, (reduced, updates, said)), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+    change, optimizer = player.optimizer.update(gradient, state['optimizer'][name], params)
+    measured = {'loss': value, **{n: r.mean for n, r in reduced.items()}}
+    measured['gradient_norm'] = optax.tree.norm(gradient)
+    return optax.apply_updates(params, change), optimizer, measured, updates, said
+
+
+def _remember(cast: _Cast, state: State, said: Mapping[str, Outputs], batch: Batch, variables):
+    view = View({n: lambda _, o=outputs: o for n, outputs in said.items()}, batch, state['step'])
+    return {n: t.update(state['memory'][n], view, variables) for n, t in cast.teachers.items()}
+
+
+def _evaluate(cast: _Cast, evaluates: tuple[str, ...], state: State, frozen: Frozen, batch: Batch, key: jax.Array):
+    batch = cast.prepare(batch, key=key, train=False)
+    view = _view(
+        cast, state['variables'], state['memory'], frozen, batch,
+        step=state['step'], key=key, train=False, updates={},
+    )  # fmt: skip
+    return {address: view[address] for address in evaluates}

@@ -1,0 +1,49 @@
+"""From the records on disk to the report."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from kdjax import record as records
+from kdjax.data import load
+from kdjax.errors import UserError
+from kdjax.report.site import write_site
+from kdjax.run.find import Found, find, home, names
+
+
+def results_folder() -> pathlib.Path:
+    """Where records are kept: beside the experiments in a checkout, else in the folder you are in."""
+    return home() / 'results' if home().name != '_shipped' else pathlib.Path('results')
+
+
+def all_records() -> list[dict[str, Any]]:
+    """Every record in the results folder, by experiment name."""
+    return [records.load(path) for path in sorted(results_folder().glob('*/*.json'))]
+
+
+def described(found: Found) -> dict[str, Any]:
+    """What the report says of an experiment that its record does not hold."""
+    return {
+        'docstring': found.about,
+        'systems': found.experiment.systems,
+        'command': f'kdjax verify {found.name.partition("/")[2]}',
+    }
+
+
+def write_report(out: pathlib.Path) -> pathlib.Path:
+    """Write the site; returns its first page."""
+    experiments = {name: described(find(name)) for name in names()}
+    write_site(all_records(), out, experiments=experiments, images=_images)
+    return out / 'index.html'
+
+
+def _images(dataset: str, indices: list[int]) -> np.ndarray | None:
+    """Test images by index, on the 0..1 scale; None where the data set is not here."""
+    try:
+        image = load(dataset)['test'].take(np.asarray(indices))['image']
+    except UserError:
+        return None
+    return image / np.float32(255) if image.dtype == np.uint8 else image

@@ -1,0 +1,101 @@
+"""`kdjax verify`: every arm over paired seeds, one table, a verdict, a record."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import sys
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from kdjax import record as records
+from kdjax.cli.parsing import with_overrides
+from kdjax.cli.progress import progress
+from kdjax.cli.sites import results_folder, write_report
+from kdjax.errors import UserError
+from kdjax.metrics.paired import mean_interval
+from kdjax.run import verify as verification
+from kdjax.run.store import Store
+
+
+@dataclasses.dataclass(frozen=True)
+class Verify:
+    """Verify an experiment. Anything else that is given overrides its configuration; the record then goes nowhere but --out."""
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar='NAME')]
+    """The experiment: its name, family/name, or the path of its file."""
+    seeds: int | None = None
+    """How many paired seeds; default is what the experiment declares."""
+    first_seed: int = 0
+    """The first seed; it shifts every seed of the verification, the teacher's too."""
+    split: Literal['test', 'validation'] = 'test'
+    """Where metrics are taken. Hyper-parameters are chosen on validation, verdicts are given on test."""
+    json: bool = False
+    """Print the record, and nothing else, on standard output."""
+    out: pathlib.Path | None = None
+    """Write the record to this file instead of results/FAMILY/NAME.json."""
+    site: pathlib.Path = pathlib.Path('site')
+    """Where the report is written."""
+
+
+def verify(arguments: list[str]) -> int:
+    asked, found, config = with_overrides(Verify, 'verify', arguments)
+    experiment = found.experiment
+    seeds = experiment.seeds if asked.seeds is None else asked.seeds
+    if seeds < 1:
+        raise UserError(f'--seeds {seeds}: at least one is needed, and two for an interval')
+    with progress(found.name) as (advance, say):
+        question = verification.Verification(
+            found.name, found.module.__name__, experiment, config, seeds, asked.first_seed, asked.split
+        )
+        record = verification.verify(question, store=Store(), progress=advance, say=say)
+    path = _keep(asked, record, standard=_is_standard(asked, seeds, experiment.seeds, config == experiment.config))
+    if asked.json:
+        sys.stdout.write(records.dumps(record))
+    else:
+        show(record, Console())
+        if path is not None:
+            print(f'record  {path}')
+            print(f'report  {write_report(asked.site)}')
+    return 0 if record['verdict'] == 'reproduced' else 3
+
+
+def _is_standard(asked: Verify, seeds: int, declared: int, same_config: bool) -> bool:
+    return same_config and seeds == declared and asked.first_seed == 0 and asked.split == 'test'
+
+
+def _keep(asked: Verify, record: dict[str, Any], *, standard: bool) -> pathlib.Path | None:
+    if asked.out is None and not standard:
+        return None
+    path = asked.out or results_folder() / f'{record["experiment"]}.json'
+    records.save(record, path)
+    return path
+
+
+def show(record: dict[str, Any], console: Console) -> None:
+    """The one table of a verification, and its claims."""
+    names = [m for m in ('accuracy', 'nll', 'ece', 'agreement') if all(m in a['metrics'] for a in record['arms'].values())]
+    table = Table(title=f'{record["title"]}  ({record["dataset"]}, {record["split"]} split, {len(record["seeds"])} seeds)')
+    for column in ('arm', *names, 'GFLOPs', 'teacher GFLOPs', 'seconds'):
+        table.add_column(column, justify='left' if column == 'arm' else 'right')
+    for name, arm in record['arms'].items():
+        cost = arm['cost']
+        table.add_row(
+            name, *(_interval(arm['metrics'][m], percent=m in ('accuracy', 'agreement')) for m in names),
+            f'{cost["student_flops"] / 1e9:.1f}', f'{cost["teacher_flops"] / 1e9:.1f}', f'{cost["seconds"]:.1f}',
+        )  # fmt: skip
+    console.print(table)
+    verdicts = Table('claim', 'paired difference', '95 % interval', 'verdict')
+    for c in record['claims']:
+        verdicts.add_row(c['text'], f'{c["mean"]:+.4f}', f'[{c["low"]:+.4f}, {c["high"]:+.4f}]'.replace('[', r'\['), c['verdict'])
+    console.print(verdicts)
+    console.print(f'verdict: [bold]{record["verdict"]}[/bold]  ({record["seconds"]:.0f} s)')
+
+
+def _interval(values: list[float], *, percent: bool) -> str:
+    mean, low, high = mean_interval(values)
+    half = (high - low) / 2
+    return f'{100 * mean:.2f} ± {100 * half:.2f} %' if percent else f'{mean:.4f} ± {half:.4f}'

@@ -1,0 +1,58 @@
+"""What `kdjax data list` shows: every data set, whether it is here, and how it gets here."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+from kdjax.data import digits, fashion_mnist, mnist5k, tfds
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One data set. here: it can be loaded now; how: what to do where it cannot."""
+
+    name: str
+    here: bool
+    source: str
+    size: str
+    licence: str
+    how: str
+
+
+def available(folder: str | Path | None = None) -> list[Row]:
+    """All data sets, in the order a newcomer meets them. `folder` is where `load` would be told to look."""
+    where = None if folder is None else Path(folder)
+    rows = [
+        _row(
+            'digits',
+            importlib.util.find_spec('sklearn') is not None,
+            digits.ORIGIN,
+            'pip install scikit-learn',
+        ),
+        _row(
+            'mnist5k',
+            mnist5k.find() is not None or mnist5k.find(where) is not None,
+            mnist5k.ORIGIN,
+            mnist5k.REMEDY,
+        ),
+        _row(
+            'fashion_mnist', fashion_mnist.find(where) is not None, fashion_mnist.ORIGIN, fashion_mnist.REMEDY
+        ),
+    ]
+    prepared = tfds.prepared(where)
+    rows += [
+        Row(f'tfds:{name}', True, 'TFDS, on this disk', '', 'see its TFDS page', '') for name in prepared
+    ]
+    if not prepared:
+        how = '`tfds build NAME --file_format=array_record`, then folder= or TFDS_DATA_DIR'
+        rows.append(
+            Row('tfds:NAME', False, 'any TFDS image classification data set', '', 'see its TFDS page', how)
+        )
+    how = 'write train.npz, validation.npz and test.npz, each with image and label, into a folder'
+    return rows + [Row('npz:FOLDER', False, 'your own images', '', 'yours', how)]
+
+
+def _row(name: str, here: bool, origin, how: str) -> Row:
+    return Row(name, here, origin.source, origin.size, origin.licence, '' if here else how)

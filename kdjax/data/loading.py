@@ -1,0 +1,42 @@
+"""`load('digits')`: from the name of a data set to its splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from kdjax.data import digits, fashion_mnist, mnist5k, npz, tfds
+from kdjax.data.dataset import Dataset
+from kdjax.errors import UserError, unknown
+
+NAMED: dict[str, Callable[..., Dataset]] = {
+    'digits': digits.load,
+    'mnist5k': mnist5k.load,
+    'fashion_mnist': fashion_mnist.load,
+}
+PREFIXED: dict[str, Callable[..., Dataset]] = {'npz': npz.load, 'tfds': tfds.load}
+KNOWN = (*NAMED, 'npz:FOLDER', 'tfds:NAME')
+
+
+def load(spec: str, *, train_examples: int | None = None, folder: str | Path | None = None) -> Dataset:
+    """Load a data set by its specification.
+
+    spec: `digits`, `mnist5k`, `fashion_mnist`, `npz:FOLDER`, or `tfds:NAME[:config/version]`, e.g.
+      `tfds:cifar10` and `tfds:cifar10_corrupted:brightness_1/1.0.0`.
+    train_examples: keep a fixed stratified subset of the train split; smaller subsets lie inside larger ones.
+    folder: where to look, in place of the environment (`KDJAX_DATA`; `TFDS_DATA_DIR` for TFDS).
+    Raises `UserError` for an unknown name, and for data that cannot be trained on (see `kdjax.data.checks`).
+    """
+    where = None if folder is None else Path(folder).expanduser()
+    kind, colon, rest = spec.partition(':')
+    if colon and kind in PREFIXED:
+        if not rest:
+            raise UserError(f"data set '{spec}' lacks what follows the colon: npz:FOLDER or tfds:NAME")
+        if kind == 'npz':
+            return npz.load(Path(where or '', rest).expanduser(), train_examples=train_examples)
+        return tfds.load(rest, train_examples=train_examples, folder=where)
+    if spec not in NAMED:
+        raise unknown('data set', spec, KNOWN)
+    if spec == 'digits':
+        return digits.load(train_examples=train_examples)
+    return NAMED[spec](train_examples=train_examples, folder=where)

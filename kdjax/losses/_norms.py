@@ -1,0 +1,28 @@
+"""Lengths and directions whose gradient is finite at the zero vector, and whose squares do not overflow."""
+
+import jax
+import jax.numpy as jnp
+
+
+def root(x):
+    """The square root for x >= 0, with gradient 0 at 0."""
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
+
+
+def unit(x, axis: int | tuple[int, ...] = -1):
+    """x / ||x||; a zero vector has no direction: it stays 0 and gets no gradient.
+
+    The largest entry is divided out first; as a constant, because the direction does not depend on it.
+    """
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=axis, keepdims=True))
+    x = x / jnp.where(largest > 0, largest, 1.0)
+    squares = jnp.sum(x * x, axis=axis, keepdims=True)
+    alive = squares > 0
+    return x * jnp.where(alive, jax.lax.rsqrt(jnp.where(alive, squares, 1.0)), 0.0)
+
+
+def ratio(numerator, denominator):
+    """numerator / denominator, and 0 (without gradient) where the denominator is 0."""
+    alive = denominator > 0
+    return jnp.where(alive, numerator / jnp.where(alive, denominator, 1.0), 0.0)

@@ -1,0 +1,68 @@
+"""The Model contract: pure functions on plain pytrees, whatever library the network was written in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import jax
+
+Variables = dict[str, Any]
+"""`{'params': tree, 'stats': tree}`: what an optimizer trains, and what a forward pass updates (batch statistics, banks).
+
+Plain nested dicts of arrays; either may be empty.
+"""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """What a model or a teacher says about a batch.
+
+    prediction: logits `[batch, classes]` for a classifier; whatever the task's objective reads otherwise.
+    taps: named intermediates, e.g. `stage1` .. `stage3`, `pooled`. Under jit, those nobody reads cost nothing.
+    """
+
+    prediction: Any
+    taps: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Init(Protocol):
+    def __call__(self, key: jax.Array, example: Any) -> Variables: ...
+
+
+class Apply(Protocol):
+    def __call__(
+        self, variables: Variables, inputs: Any, *, key: jax.Array, train: bool
+    ) -> tuple[Outputs, Variables]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A network as two pure functions.
+
+    init(key, example) -> variables; `example` is an input batch, or its `jax.ShapeDtypeStruct`s.
+    apply(variables, inputs, *, key, train) -> (outputs, variables); with `train=False` the variables come back unchanged.
+    name: the specification a reader can rebuild it from, e.g. `resnet8x4(classes=10, norm='batch')`.
+    """
+
+    init: Init
+    apply: Apply
+    name: str
+
+
+def from_functions(
+    init: Callable[..., Any], apply: Callable[..., Any], *, name: str
+) -> Model:
+    """A model from `init(key, example) -> params` and `apply(params, inputs) -> prediction or Outputs`."""
+
+    def init_variables(key, example):
+        return {'params': init(key, example), 'stats': {}}
+
+    def apply_variables(variables, inputs, *, key, train):
+        del key, train
+        said = apply(variables['params'], inputs)
+        return (said if isinstance(said, Outputs) else Outputs(said)), variables
+
+    return Model(init_variables, apply_variables, name)

@@ -1,0 +1,176 @@
+"""Objectives: losses of named outputs, weighted and added.
+
+    hard_labels() + 9.0 * kl(temperature=4.0)
+    hard_labels() + 100.0 * hint('student.stage3', 'teacher.stage3', projector=heads.conv1x1)
+
+An objective is data: a tuple of terms, and the learned parts that those terms read. It is evaluated on a View; every
+term is reduced in one place (`Reduced`), as a sum and a count over the global batch, so that masks, accumulation and
+sharding cannot turn a mean into a mean of means.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from kdjax import losses
+from kdjax.errors import UserError
+from kdjax.models.model import Model
+from kdjax.view import View
+
+Weight = float | Callable[[jax.Array], jax.Array]
+"""A number, or a schedule: step -> scalar (any optax schedule)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A learned piece of an objective: a projector, an exit branch, a critic, a memory bank.
+
+    reads: the addresses of the model's inputs; several are given as a tuple.
+    build(*shapes) -> Model: called with the `jax.ShapeDtypeStruct` of everything in `reads`, then in `like`, so that sizes
+        are never typed twice.
+    like: addresses whose shapes alone matter, e.g. the teacher tap that a projector must match.
+
+    Its variables live in the train state, beside the player whose objective reads it, and are trained with it.
+    """
+
+    name: str
+    build: Callable[..., Model]
+    reads: tuple[str, ...]
+    like: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+    """One loss, on the outputs it reads: `loss(*[view[a] for a in reads], **options)` -> values `[batch, ...]`."""
+
+    name: str
+    loss: Callable[..., jax.Array]
+    reads: tuple[str, ...]
+    options: Mapping[str, Any]
+    weights: tuple[Weight, ...] = ()
+    where: str | None = None
+
+    def weight(self, step: jax.typing.ArrayLike) -> jax.Array:
+        """The product of the weights at this step."""
+        total = jnp.ones((), jnp.float32)
+        for w in self.weights:
+            total = total * jnp.asarray(w(step) if callable(w) else w, jnp.float32)
+        return total
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Reduced:
+    """A term over the batch: the sum of its values, how many there were, and its weight."""
+
+    sum: jax.Array
+    count: jax.Array
+    weight: jax.Array
+
+    @property
+    def mean(self) -> jax.Array:
+        """The mean over the values that count; 0 where none does."""
+        return self.sum / jnp.maximum(self.count, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """A weighted sum of terms. `a + b`, `2.0 * a`, `schedule * a`; `objective(view)` evaluates it."""
+
+    terms: tuple[Term, ...]
+    parts: tuple[Part, ...] = ()
+
+    def __post_init__(self):
+        for kind, items in (('term', self.terms), ('part', self.parts)):
+            names = [item.name for item in items]
+            twice = sorted({n for n in names if names.count(n) > 1})
+            if twice:
+                raise UserError(f"two {kind}s of one objective are called '{twice[0]}': give one of them name='...'")
+
+    def __add__(self, other: Objective) -> Objective:
+        shared = tuple(p for p in other.parts if p not in self.parts)
+        return Objective(self.terms + other.terms, self.parts + shared)
+
+    def __mul__(self, weight: Weight) -> Objective:
+        scaled = (dataclasses.replace(t, weights=(*t.weights, weight)) for t in self.terms)
+        return Objective(tuple(scaled), self.parts)
+
+    __rmul__ = __mul__
+
+    def __call__(self, view: View) -> dict[str, Reduced]:
+        return {term.name: reduce(term, view) for term in self.terms}
+
+
+def reduce(term: Term, view: View) -> Reduced:
+    """Evaluate a term and reduce it. The mask is `term.where`, else the batch's own `where`, else everything counts."""
+    mask = view[term.where] if term.where else view.batch.get('where')
+    options = dict(term.options)
+    if mask is not None and 'where' in inspect.signature(term.loss).parameters:
+        options['where'] = mask
+    try:
+        values = term.loss(*(view[address] for address in term.reads), **options)
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"term '{term.name}' ({', '.join(term.reads)}): {error}") from error
+    weight = term.weight(view.step)
+    if jnp.ndim(values) == 0:
+        raise UserError(f"term '{term.name}' returned a scalar: a loss returns one value per example, without a mean")
+    if mask is None:
+        return Reduced(jnp.sum(values), jnp.full((), values.size, jnp.float32), weight)
+    mask = jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim)), values.shape)
+    return Reduced(jnp.sum(jnp.where(mask, values, 0)), jnp.sum(mask, dtype=jnp.float32), weight)
+
+
+def total(reduced: Mapping[str, Reduced]) -> jax.Array:
+    """The objective's value: weighted means, added."""
+    return jnp.sum(jnp.stack([r.weight * r.mean for r in reduced.values()]))
+
+
+def term(
+    loss: Callable[..., jax.Array], *reads: str, name: str | None = None, where: str | None = None, **options: Any
+) -> Objective:
+    """Any loss as an objective: `term(losses.dkd, 'student', 'teacher', 'batch.label', beta=8.0)`.
+
+    Args:
+        loss: `loss(*arrays, **options)` -> one value per example (or token), at least `[batch]`. If it takes `where=`, it gets the mask.
+        reads: the addresses of its arrays, in its argument order.
+        name: how the term is logged; the loss's own name unless given.
+        where: address of a boolean mask `[batch, ...]`; default is the batch's own `where`, if it has one.
+    """
+    called = name or getattr(loss, '__name__', 'loss').strip('<>')
+    return Objective((Term(called, loss, reads, options, where=where),))
+
+
+def hard_labels(student: str = 'student', *, smoothing: float = 0.0, name: str = 'hard_labels') -> Objective:
+    """Cross-entropy with the labels of the batch."""
+    return term(losses.cross_entropy, student, 'batch.label', smoothing=smoothing, name=name)
+
+
+def kl(
+    student: str = 'student', teacher: str = 'teacher', *, temperature: float = 1.0, name: str = 'kl'
+) -> Objective:
+    """Hinton's distillation term: T^2 KL(teacher || student) at temperature T (arXiv 1503.02531, sec. 2)."""
+    return temperature**2 * term(losses.kl_forward, student, teacher, temperature=temperature, name=name)
+
+
+def hint(
+    student: str, teacher: str, *, projector: Callable[..., Model], name: str = 'hint'
+) -> Objective:
+    """FitNets: mean squared error of a teacher tap and a learned projection of a student tap (arXiv 1412.6550, eq. 3).
+
+    projector: `(student_shape, teacher_shape) -> Model`, e.g. `kdjax.models.heads.conv1x1_like`.
+    """
+    part = Part(f'{name}_projector', projector, (student,), like=(teacher,))
+    return learned(part) + term(losses.hint_mse, part.name, teacher, name=name)
+
+
+def learned(*parts: Part) -> Objective:
+    """An objective of no terms that brings learned parts along: `learned(part) + term(loss, part.name, 'teacher')`."""
+    return Objective((), parts)

@@ -1,0 +1,53 @@
+"""A number that is not finite: which step, which term, and the first leaf it is found in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from kdjax.errors import UserError
+
+
+class Diverged(UserError):
+    """A loss, a gradient or the data is NaN or infinite. Nothing of it was saved."""
+
+
+def check(metrics: Mapping[str, np.ndarray], first_step: int, *, state: Any, batch_at: Any) -> None:
+    """Raise `Diverged` if any metric `[steps]` is not finite.
+
+    state: the variables after these steps; batch_at: step -> batch. They are searched for the first bad leaf.
+    """
+    bad = {name: np.flatnonzero(~np.isfinite(values)) for name, values in metrics.items()}
+    bad = {name: where[0] for name, where in bad.items() if len(where)}
+    if not bad:
+        return
+    offset = min(bad.values())
+    term = min((name for name, at in bad.items() if at == offset), key=_blame)
+    step = first_step + int(offset)
+    leaf = first_bad_leaf({'batch': batch_at(step)}) or first_bad_leaf(state) or 'no leaf: the loss alone'
+    remedy = 'repair the data' if leaf.startswith('batch') else 'lower the learning rate, clip gradients, or check the loss'
+    raise Diverged(
+        f"step {step}: '{term}' is {metrics[term][offset]}; first bad leaf: {leaf}. Remedy: {remedy}. "
+        'Nothing of this step or later was saved'
+    )
+
+
+def _blame(name: str) -> tuple[int, str]:
+    """A term says more than the loss, the loss more than the gradient norm."""
+    last = name.rpartition('/')[2]
+    return {'gradient_norm': 2, 'loss': 1}.get(last, 0), name
+
+
+def first_bad_leaf(tree: Any) -> str | None:
+    """Path of the first leaf with NaN or infinity, and where in it; None if all is finite."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        if array.dtype.kind not in 'fV':
+            continue
+        bad = np.argwhere(~np.isfinite(array.astype(np.float32)))
+        if len(bad):
+            return f'{jax.tree_util.keystr(path, simple=True, separator="/")}{bad[0].tolist()}'
+    return None

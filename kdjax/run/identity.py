@@ -1,0 +1,106 @@
+"""Who made this: digests of code, configuration and data, versions, device."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import pathlib
+import platform
+import sys
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def digest(value: Any) -> str:
+    """sha256 of anything that JSON can say, keys in order."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=_plain).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value)
+
+
+@functools.cache
+def code(module: str) -> str:
+    """sha256 over the source of a module and of every kdjax module it imports, at any depth."""
+    sources = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in _closure(module).items()}
+    return digest(sources)
+
+
+def _closure(module: str) -> dict[str, pathlib.Path]:
+    found: dict[str, pathlib.Path] = {}
+    todo = [module]
+    while todo:
+        name = todo.pop()
+        path = _source(name)
+        if name in found or path is None:
+            continue
+        found[name] = path
+        todo.extend(_imports(path))
+        if name.startswith('kdjax.'):
+            todo.append(name.rpartition('.')[0])
+    return found
+
+
+def _source(module: str) -> pathlib.Path | None:
+    loaded = sys.modules.get(module)
+    file = getattr(loaded, '__file__', None)
+    if file is None:
+        try:
+            spec = importlib.util.find_spec(module)
+        except ModuleNotFoundError:  # a name imported from a package, not a module
+            return None
+        file = spec.origin if spec else None
+    return pathlib.Path(file) if file and file.endswith('.py') else None
+
+
+@functools.cache
+def _imports(path: pathlib.Path) -> tuple[str, ...]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+            names.update(f'{node.module}.{alias.name}' for alias in node.names)
+    return tuple(n for n in names if n == 'kdjax' or n.startswith('kdjax.'))
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that numbers depend on."""
+    packages = ('kdjax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
+    return {'python': platform.python_version(), **{p: _version(p) for p in packages}}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return 'not installed'
+
+
+def device() -> str:
+    """The first device in words, and how many there are."""
+    devices = jax.devices()
+    return f'{len(devices)} x {devices[0].device_kind} ({devices[0].platform})'
+
+
+def state_digest(tree: Any) -> str:
+    """sha256 over every leaf of a pytree: path, type, shape and bytes."""
+    whole = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        whole.update(f'{jax.tree_util.keystr(path)}:{array.dtype}:{array.shape};'.encode())
+        whole.update(np.ascontiguousarray(array).tobytes())
+    return whole.hexdigest()

@@ -1,0 +1,142 @@
+"""Executing stages: each once per content, through the store."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from kdjax.algorithms.algorithm import State
+from kdjax.experiment import ARM
+from kdjax.run import identity
+from kdjax.run.fit import Events, fit, predict
+from kdjax.run.program import Program
+from kdjax.run.store import Store
+from kdjax.stage import Artifact, Compute, Stage, Train
+from kdjax.streams import stream
+
+CURVE_SPLIT = 'validation'
+"""Learning curves are drawn on this split; the test split is read once, at the end."""
+
+HELD_OUT = ('validation', 'test')
+EVENTS = Events()
+Say = Callable[[str], None]
+
+
+class Executor:
+    """Runs stages for the seeds of a verification. Compiled programs are kept, so seeds share them.
+
+    module: where the arms are written; its code is part of the identity of every stage that is not shared.
+    base_seed: the seed of shared stages (teachers); per-seed stages get their own.
+    """
+
+    def __init__(self, store: Store, *, module: str, base_seed: int = 0, say: Say = lambda _: None):
+        self.store, self.module, self.base_seed, self.say = store, module, base_seed, say
+        self._programs: dict[int, Program] = {}
+
+    def run(self, stage: Stage, seed: int) -> Artifact:
+        """The artifact of a stage, from the store or made now."""
+        digest = self.digest(stage, seed)
+        found = self.store.get(digest)
+        if found is not None:
+            return found
+        if isinstance(stage, Train):
+            self.say(f'training {stage.name}, seed {seed}: {stage.steps} steps')
+            _, arrays, info = self.train(stage, seed)
+        else:
+            self.say(f'computing {stage.name}')
+            arrays, info = self._compute(stage, seed)
+        return self.store.put(digest, arrays, info)
+
+    def digest(self, stage: Stage, seed: int) -> str:
+        """What the artifact is made from: code, config, data, inputs, seed and versions."""
+        data = getattr(stage, 'data', None)
+        own: dict[str, Any] = {
+            'kind': type(stage).__name__,
+            'name': stage.name,
+            'code': [identity.code(stage.module), '' if stage.shared else identity.code(self.module)],
+            'loop': identity.code('kdjax.run.fit'),
+            'config': dict(stage.config),
+            'data': getattr(data, 'identity', None),
+            'inputs': {n: [self.digest(o.stage, seed), o.path] for n, o in stage.inputs.items()},
+            'seed': self._seed(stage, seed),
+            'versions': identity.versions(),
+            'device': identity.device(),
+        }
+        if isinstance(stage, Train):
+            own |= {'steps': stage.steps, 'batch': stage.batch}
+            if stage.reference is not None:
+                own['reference'] = [self.digest(stage.reference.stage, seed), stage.reference.path]
+        return identity.digest(own)
+
+    def frozen(self, stage: Stage, seed: int) -> dict[str, Any]:
+        """The inputs of a stage, on the device."""
+        return {n: jax.device_put(o.of(self.run(o.stage, seed).arrays)) for n, o in stage.inputs.items()}
+
+    def program(self, stage: Train) -> Program:
+        """The compiled program of a stage: one for all seeds."""
+        if id(stage.algorithm) not in self._programs:
+            self._programs[id(stage.algorithm)] = Program(stage.algorithm)
+        return self._programs[id(stage.algorithm)]
+
+    def reference(self, stage: Train, seed: int) -> Any:
+        """What the stage's metrics are compared with, by split."""
+        return None if stage.reference is None else stage.reference.of(self.run(stage.reference.stage, seed).arrays)
+
+    def _measure(self, stage: Train, seed: int, split: str, said: dict[str, np.ndarray]) -> dict[str, float]:
+        reference = self.reference(stage, seed)
+        return stage.measure(said, said['label'], None if reference is None else reference[split])
+
+    def _seed(self, stage: Stage, seed: int) -> int:
+        """Arms of one seed share it, for the same data order and first weights; other stages draw their own."""
+        if stage.name.startswith(ARM):
+            return seed
+        return (zlib.crc32(stage.name.encode()) + (self.base_seed if stage.shared else seed)) % 2**31
+
+    def train(
+        self, stage: Train, seed: int, *, events: Events = EVENTS, resume: Callable[[State], State | None] = lambda _: None
+    ) -> tuple[State, dict[str, Any], dict[str, Any]]:
+        """Train a stage here and now: its final state, arrays and facts.
+
+        resume: gets the fresh state and returns the one to go on from, or None. The curves then begin where it resumes.
+        """
+        program, frozen = self.program(stage), self.frozen(stage, seed)
+        seed = self._seed(stage, seed)
+        curves: dict[str, list[float]] = {'step': []}
+
+        def follow(step: int, state: State) -> None:
+            said = predict(program, state, frozen, stage.data[CURVE_SPLIT], seed=seed)
+            curves['step'].append(step)
+            for name, value in self._measure(stage, seed, CURVE_SPLIT, said).items():
+                curves.setdefault(name, []).append(value)
+            if events.on_evaluate is not None:
+                events.on_evaluate(step, state)
+
+        fitted = fit(
+            program,
+            stage.data['train'],
+            batch=stage.batch,
+            steps=stage.steps,
+            seed=seed,
+            frozen=frozen,
+            events=dataclasses.replace(events, evaluate_every=stage.evaluate_every, on_evaluate=follow),
+            resume=resume,
+        )
+        said = {split: predict(program, fitted.state, frozen, stage.data[split], seed=seed) for split in HELD_OUT}
+        info = {
+            'metrics': {split: self._measure(stage, seed, split, s) for split, s in said.items()},
+            'curves': curves,
+            'cost': stage.cost() | {'seconds': fitted.seconds, 'peak_memory_bytes': program.peak_memory_bytes},
+            'state_sha256': identity.state_digest(fitted.state),
+        }
+        return fitted.state, {'variables': jax.device_get(fitted.state['variables']), 'predictions': said}, info
+
+    def _compute(self, stage: Compute, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        key = stream(jax.random.key(self._seed(stage, seed)), stage.name)
+        made = stage.call(self.frozen(stage, seed), key=key)
+        arrays, info = made if isinstance(made, tuple) else (made, {})
+        return jax.device_get(arrays), info

@@ -1,0 +1,142 @@
+"""Verify an experiment: every arm, every seed, paired differences, a verdict, the record."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from kdjax.errors import unknown
+from kdjax.experiment import Arm, Experiment
+from kdjax.metrics.calibration import calibration_bins
+from kdjax.record import VERSION, judge, overall
+from kdjax.run import identity
+from kdjax.run.stages import Executor
+from kdjax.run.store import Store
+from kdjax.stage import Artifact
+
+DISAGREEMENTS = 24
+"""How many test images on which teacher and student disagree are listed for the report."""
+
+Progress = Callable[[int, int, str], None]
+"""`progress(done, of, what)`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """What to verify, and how much of it. `name` is family/name; `config` replaces the experiment's own."""
+
+    name: str
+    module: str
+    experiment: Experiment
+    config: Any
+    seeds: int
+    first_seed: int = 0
+    split: str = 'test'
+
+
+def verify(
+    asked: Verification,
+    *,
+    store: Store,
+    progress: Progress = lambda done, of, what: None,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Run what is not yet in the store and return the record (see `kdjax.record`)."""
+    start = time.perf_counter()
+    arms = asked.experiment.resolve(asked.config)
+    executor = Executor(store, module=asked.module, base_seed=asked.first_seed, say=say)
+    seeds = list(range(asked.first_seed, asked.first_seed + asked.seeds))
+    done: dict[str, list[Artifact]] = {name: [] for name in arms}
+    for i, seed in enumerate(seeds):
+        for j, (name, arm) in enumerate(arms.items()):
+            progress(i * len(arms) + j, len(seeds) * len(arms), f'{name}, seed {seed}')
+            done[name].append(executor.run(arm.stage, seed))
+    progress(len(seeds) * len(arms), len(seeds) * len(arms), 'done')
+    record = _record(asked, arms, done, seeds, executor)
+    return record | {'seconds': time.perf_counter() - start}
+
+
+def _record(asked: Verification, arms: Mapping[str, Arm], done, seeds: list[int], executor: Executor) -> dict[str, Any]:
+    summaries = {name: _summary(arm, done[name], asked.split) for name, arm in arms.items()}
+    claims = [
+        judge(c, _metric(summaries, c.left, c.metric), _metric(summaries, c.right, c.metric))
+        for c in asked.experiment.read_claims()
+    ]
+    data = next(iter(arms.values())).stage.data
+    config = dataclasses.asdict(asked.config)
+    return {
+        'version': VERSION,
+        'experiment': asked.name,
+        'title': asked.experiment.title,
+        'systems': list(asked.experiment.systems),
+        'config': config,
+        'dataset': data.name,
+        'split': asked.split,
+        'seeds': seeds,
+        'arms': summaries,
+        'claims': claims,
+        'verdict': overall(claims),
+        'disagreements': _disagreements(arms, done, asked.split, seeds[0], executor),
+        'identity': {
+            'code': identity.code(asked.module),
+            'config': identity.digest(config),
+            'data': data.identity,
+            'versions': identity.versions(),
+            'device': identity.device(),
+        },
+    }
+
+
+def _metric(summaries: Mapping[str, Any], arm: str, metric: str) -> list[float]:
+    metrics = summaries[arm]['metrics']
+    if metric not in metrics:
+        raise unknown(f"metric of arm '{arm}'", metric, metrics)
+    return metrics[metric]
+
+
+def _summary(arm: Arm, artifacts: list[Artifact], split: str) -> dict[str, Any]:
+    infos = [a.info for a in artifacts]
+    metrics = {m: [i['metrics'][split][m] for i in infos] for m in infos[0]['metrics'][split]}
+    curves = {n: [i['curves'][n] for i in infos] for n in infos[0]['curves'] if n != 'step'}
+    return {
+        'description': arm.about,
+        'metrics': metrics,
+        'curves': {'step': infos[0]['curves']['step'], **curves},
+        'calibration': _calibration(artifacts, split),
+        'cost': {n: float(np.mean([i['cost'][n] for i in infos])) for n in infos[0]['cost']},
+        'state_sha256': [i['state_sha256'] for i in infos],
+    }
+
+
+def _calibration(artifacts: list[Artifact], split: str) -> dict[str, list[float | None]]:
+    """Reliability over the predictions of all seeds together."""
+    said = [a.arrays['predictions'][split] for a in artifacts]
+    logits = np.concatenate([np.asarray(s['student']) for s in said])
+    labels = np.concatenate([np.asarray(s['label']) for s in said])
+    bins = calibration_bins(logits, labels)
+    return {name: np.asarray(getattr(bins, name)).tolist() for name in ('confidence', 'accuracy', 'count')}
+
+
+def _disagreements(arms: Mapping[str, Arm], done, split: str, seed: int, executor: Executor) -> list[dict[str, Any]]:
+    """Test examples on which the teacher and some arm's first student differ, those with most dissent first."""
+    reference = next((executor.reference(a.stage, seed) for a in arms.values() if a.stage.reference), None)
+    if reference is None:
+        return []
+    teacher = np.asarray(reference[split]).argmax(-1)
+    first = {name: artifacts[0].arrays['predictions'][split] for name, artifacts in done.items()}
+    labels = np.asarray(next(iter(first.values()))['label'])
+    said = {name: np.asarray(p['student']).argmax(-1) for name, p in first.items()}
+    dissent = sum((s != teacher).astype(int) for s in said.values())
+    worst = np.argsort(-dissent, kind='stable')[:DISAGREEMENTS]
+    return [
+        {
+            'index': int(i), 'label': int(labels[i]), 'teacher': int(teacher[i]),
+            'students': {name: int(s[i]) for name, s in said.items()},
+        }
+        for i in worst
+        if dissent[i]
+    ]  # fmt: skip

@@ -1,0 +1,9 @@
+"""Where targets come from. Objectives cannot tell one kind from another."""
+
+from kdjax.teachers.cached import cached as cached
+from kdjax.teachers.ema import ema as ema
+from kdjax.teachers.live import ensemble as ensemble
+from kdjax.teachers.live import live as live
+from kdjax.teachers.live import oracle as oracle
+from kdjax.teachers.past import past_self as past_self
+from kdjax.teachers.teacher import Teacher as Teacher

@@ -1,0 +1,25 @@
+"""The student's own running average as its teacher (mean teacher, arXiv 1703.01780, eq. 3)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from kdjax.models.model import Model
+from kdjax.teachers.teacher import Teacher
+
+
+def ema(model: Model, *, of: str = 'student', decay: float = 0.999, reads: str = 'batch.image') -> Teacher:
+    """After each step, average <- decay * average + (1 - decay) * weights of the node `of`. Its batch statistics are copied."""
+
+    def init(frozen, example, variables):
+        return jax.tree.map(jnp.asarray, variables[of])
+
+    def apply(memory, frozen, view, *, key):
+        return model.apply(memory, view[reads], key=key, train=False)[0]
+
+    def update(memory, view, variables):
+        params = jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, memory['params'], variables[of]['params'])
+        return {'params': params, 'stats': variables[of]['stats']}
+
+    return Teacher(apply, init, update, forwards=1)

@@ -1,0 +1,46 @@
+"""Teachers that run beside the student: one model, several, or any function of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+
+from kdjax.models.model import Model, Outputs
+from kdjax.teachers.teacher import Teacher
+
+
+def live(model: Model, *, weights: str = 'teacher', reads: str = 'batch.image') -> Teacher:
+    """A frozen model, applied to the batch as the student sees it. `weights` names its variables in `frozen`."""
+
+    def apply(memory, frozen, view, *, key):
+        outputs, _ = model.apply(frozen[weights], view[reads], key=key, train=False)
+        return outputs
+
+    return Teacher(apply, forwards=1)
+
+
+def ensemble(members: Mapping[str, Model], *, reads: str = 'batch.image') -> Teacher:
+    """Several frozen models at once; `members` maps the name of each one's weights in `frozen` to its model.
+
+    The prediction is the logarithm of the mean of their probabilities `[batch, classes]`, which is a set of logits: softmax
+    gives the mean back, temperatures apply. Taps: `mean_logits`, and each member's own logits under its name.
+    """
+
+    def apply(memory, frozen, view, *, key):
+        said = {n: m.apply(frozen[n], view[reads], key=key, train=False)[0].prediction for n, m in members.items()}
+        logits = jnp.stack([z.astype(jnp.float32) for z in said.values()])
+        mean = jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0) - jnp.log(float(len(members)))
+        return Outputs(mean, {'mean_logits': jnp.mean(logits, axis=0), **said})
+
+    return Teacher(apply, forwards=len(members))
+
+
+def oracle(call: Callable[..., Outputs]) -> Teacher:
+    """Any function of the batch: a rule, a known distribution, a table. `call(batch) -> Outputs`."""
+
+    def apply(memory, frozen, view, *, key):
+        return call(view.batch)
+
+    return Teacher(apply)
