@@ -11,6 +11,7 @@ sharding cannot turn a mean into a mean of means.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -129,7 +130,9 @@ def reduce(term: Term, view: View) -> Reduced:
 
 
 def total(reduced: Mapping[str, Reduced]) -> jax.Array:
-    """The objective's value: weighted means, added."""
+    """The objective's value: weighted means, added. Raises `UserError` where there is nothing to add."""
+    if not reduced:
+        raise UserError('an objective of no terms cannot be minimised: add a term that reads its learned parts')
     return jnp.sum(jnp.stack([r.weight * r.mean for r in reduced.values()]))
 
 
@@ -144,7 +147,8 @@ def term(
         name: how the term is logged; the loss's own name unless given.
         where: address of a boolean mask `[batch, ...]`; default is the batch's own `where`, if it has one.
     """
-    called = name or getattr(loss, '__name__', 'loss').strip('<>')
+    own = loss.func if isinstance(loss, functools.partial) else loss
+    called = name or getattr(own, '__name__', 'loss').strip('<>')
     return Objective((Term(called, loss, reads, options, where=where),))
 
 
@@ -154,10 +158,15 @@ def hard_labels(student: str = 'student', *, smoothing: float = 0.0, name: str =
 
 
 def kl(
-    student: str = 'student', teacher: str = 'teacher', *, temperature: float = 1.0, name: str = 'kl'
+    student: str = 'student',
+    teacher: str = 'teacher',
+    *,
+    temperature: float = 1.0,
+    t_squared: bool = True,
+    name: str = 'kl',
 ) -> Objective:
     """Hinton's distillation term: T^2 KL(teacher || student) at temperature T (arXiv 1503.02531, sec. 2)."""
-    return temperature**2 * term(losses.kl_forward, student, teacher, temperature=temperature, name=name)
+    return term(losses.kl_forward, student, teacher, temperature=temperature, t_squared=t_squared, name=name)
 
 
 def hint(

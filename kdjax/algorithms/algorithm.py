@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 
@@ -12,16 +12,19 @@ State = dict[str, Any]
 Batch = Mapping[str, Any]
 
 
+@runtime_checkable
 class Init(Protocol):
     def __call__(self, key: jax.Array, frozen: Mapping[str, Any], example: Batch) -> State: ...
 
 
+@runtime_checkable
 class Step(Protocol):
     def __call__(
         self, state: State, frozen: Mapping[str, Any], batch: Batch, key: jax.Array
     ) -> tuple[State, dict[str, jax.Array]]: ...
 
 
+@runtime_checkable
 class Evaluate(Protocol):
     def __call__(
         self, state: State, frozen: Mapping[str, Any], batch: Batch, key: jax.Array

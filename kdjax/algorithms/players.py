@@ -232,9 +232,10 @@ def _move(cast: _Cast, name: str, player: Player, state: State, frozen: Frozen, 
 
     params = {n: before[n]['params'] for n in cast.group(name)}
     (value, (reduced, updates, said)), gradient = jax.value_and_grad(loss, has_aux=True)(params)
-    change, optimizer = player.optimizer.update(gradient, state['optimizer'][name], params)
-    measured = {'loss': value, **{n: r.mean for n, r in reduced.items()}}
-    measured['gradient_norm'] = optax.tree.norm(gradient)
+    with jax.numpy_dtype_promotion('standard'):  # optax raises floats to the power of integer counts
+        change, optimizer = player.optimizer.update(gradient, state['optimizer'][name], params)
+    measured = {n: r.mean for n, r in reduced.items()}
+    measured |= {'loss': value, 'gradient_norm': optax.tree.norm(gradient)}
     return optax.apply_updates(params, change), optimizer, measured, updates, said
 
 

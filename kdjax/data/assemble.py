@@ -74,6 +74,6 @@ def _identity(sources: dict[str, ArraySource]) -> str:
     digest = hashlib.sha256(f'{RULE}\n'.encode())
     for split, source in sources.items():
         digest.update(f'{split} {source.image.dtype} {source.image.shape}\n'.encode())
-        digest.update(np.ascontiguousarray(source.image))
-        digest.update(np.ascontiguousarray(source.label))
+        digest.update(np.ascontiguousarray(source.image).data)
+        digest.update(np.ascontiguousarray(source.label).data)
     return digest.hexdigest()

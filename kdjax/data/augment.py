@@ -40,10 +40,9 @@ def shift(images: Images, offsets: Int[Array, 'batch 2'], *, reach: int) -> Imag
 
 
 def random_crop(images: Images, *, key: PRNGKeyArray, padding: int) -> Images:
-    """Pad by `padding` zeros on every side and crop back to the size at a uniformly random place (arXiv
-    1512.03385).
+    """Pad by `padding` zeros on every side and crop back to the size at random (arXiv 1512.03385).
 
-    The same as a shift by -padding .. padding in each direction.
+    The same as a shift by -padding .. padding, uniform in each direction.
     """
     if padding == 0:
         return images

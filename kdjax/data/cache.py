@@ -8,6 +8,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def _write(path: Path, arrays: Arrays) -> None:
     handle, partial = tempfile.mkstemp(dir=path.parent, suffix='.partial')
     try:
         with os.fdopen(handle, 'wb') as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, **cast(Any, arrays))
         os.replace(partial, path)
     except BaseException:
         os.unlink(partial)

@@ -81,3 +81,12 @@ class Dataset:
 
     def __getitem__(self, split: str) -> Source:
         return self.splits[split]
+
+    def in_memory(self) -> Dataset:
+        """The same data set with every split in memory, so that batches can be gathered on the device."""
+        return dataclasses.replace(self, splits={name: _read(source) for name, source in self.splits.items()})
+
+
+def _read(source: Source) -> ArraySource:
+    whole = source.arrays or source.take(np.arange(len(source)))
+    return ArraySource(whole['image'], whole['label'])

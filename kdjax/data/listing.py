@@ -33,7 +33,7 @@ def available(folder: str | Path | None = None) -> list[Row]:
         ),
         _row(
             'mnist5k',
-            mnist5k.find() is not None or mnist5k.find(where) is not None,
+            mnist5k.find(where) is not None,
             mnist5k.ORIGIN,
             mnist5k.REMEDY,
         ),

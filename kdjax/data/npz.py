@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kdjax.data.assemble import Arrays, from_splits
-from kdjax.data.checks import check_pair
+from kdjax.data.checks import check_pair, check_variety
 from kdjax.data.dataset import SPLITS, Dataset, Origin
 from kdjax.data.splits import stratified_order
 from kdjax.errors import UserError
@@ -28,7 +28,8 @@ def load(folder: Path, *, train_examples: int | None = None) -> Dataset:
         raise UserError(f"folder '{folder}' of data set '{name}' does not exist: it should hold {LAYOUT}")
     found = {split: _read(folder / f'{split}.npz') for split in SPLITS}
     train = found['train']
-    _checked(name, 'train', train, None)
+    _, labels = _checked(name, 'train', train, None)
+    check_variety(labels, place=f"split 'train' of data set '{name}'")
     names = tuple(map(str, train.get('class_names', np.arange(train['label'].max() + 1))))
     splits = {split: _checked(name, split, arrays, len(names)) for split, arrays in found.items()}
     order = stratified_order(splits['train'][1])

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +36,14 @@ MIRRORED = (
 CARVED_PART, CARVED_AT_MOST = 10, 5000
 STATISTICS_FROM = 2000
 HASHED_BYTES = 2**30
+READ_AT_ONCE = 1024
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DiskSource:
     """A split on disk: `records` decodes examples at random, `rows` says which of them are in the split."""
 
-    records: Sequence[Any]
+    records: Any
     rows: np.ndarray
     label: np.ndarray
     image_key: str
@@ -66,16 +66,13 @@ class DiskSource:
 
 
 def load(name: str, *, train_examples: int | None = None, folder: Path | None = None) -> Dataset:
-    """name: `NAME`, `NAME:config`, `NAME:version` or `NAME:config/version`; without a version, the latest
-    here.
+    """Load `NAME`, `NAME:config`, `NAME:version` or `NAME:config/version` (the latest version here).
 
     Splits: its own `train`, `validation` and `test`. A `validation` without a `test` is the test split, and
     what is then missing is carved from `train`: a tenth of it, at most 5000 examples, stratified. The labels
     of all splits are read once and cached; mean and std come from the first 2000 train examples. The
-    identity covers the record files (their bytes up to 1 GiB in all, beyond that their names and sizes) and
-    all labels.
-    Raises `UserError` where the data set is not on disk, is not in array_record format, or is not image ->
-    label.
+    identity covers all labels and the record files (their bytes up to 1 GiB, beyond that names and sizes).
+    Raises `UserError` where the data set is not on disk, not in array_record format, or not image -> label.
     """
     builder = _builder(name, folder or _default_folder())
     info = builder.info
@@ -140,8 +137,8 @@ def _find(name: str, root: Path) -> Path:
     if not found:
         here = ', '.join(prepared(root)) or '(none)'
         raise UserError(
-            f"data set 'tfds:{name}' is not in {root} (there: {here}): prepare it where there is a network, "
-            f'with `tfds build {own} --file_format=array_record`, and copy its folder there'
+            f"data set 'tfds:{name}' is not in {root} (there: {here}): where network and TensorFlow are, "
+            f'prepare it with `tfds build {own} --file_format=array_record`, and copy its folder there'
         )
     variants = sorted({str(path.parent.relative_to(root / own)) for path in found})
     if len(variants) > 1:
@@ -192,7 +189,10 @@ def _labels(builder: Any, split: str, image_key: str, label_key: str) -> np.ndar
     import tensorflow_datasets as tfds
 
     records = builder.as_data_source(split=split, decoders={image_key: tfds.decode.SkipDecoding()})
-    return np.array([record[label_key] for record in records], np.int64)
+    starts = range(0, len(records), READ_AT_ONCE)
+    chunks = (list(range(start, min(start + READ_AT_ONCE, len(records)))) for start in starts)
+    found = [record[label_key] for chunk in chunks for record in records.__getitems__(chunk)]
+    return np.array(found, np.int64)
 
 
 def _parts(name: str, labels: dict[str, np.ndarray]) -> dict[str, tuple[str, np.ndarray]]:
@@ -229,6 +229,6 @@ def _identity(fingerprint: str, sources: dict[str, DiskSource]) -> str:
     digest = hashlib.sha256(f'{RULE}\n{fingerprint}\n'.encode())
     for split, source in sources.items():
         digest.update(f'{split} {len(source)}\n'.encode())
-        digest.update(source.rows.astype(np.int64))
-        digest.update(source.label)
+        digest.update(source.rows.astype(np.int64).data)
+        digest.update(source.label.data)
     return digest.hexdigest()

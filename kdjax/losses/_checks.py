@@ -55,6 +55,14 @@ def label_shape(labels, examples: tuple[int, ...]) -> None:
         )
 
 
+def same_targets(name: str, logits, targets) -> None:
+    """Targets (distributions, or probabilities of heads) of the logits' shape."""
+    if logits.shape != targets.shape:
+        raise ValueError(
+            f'{name} have shape {targets.shape}, logits {logits.shape}: they need the same shape'
+        )
+
+
 def positive(name: str, value: Number) -> None:
     """A Python number above zero; traced values are taken on trust."""
     if isinstance(value, (int, float)) and not value > 0:

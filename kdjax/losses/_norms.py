@@ -26,3 +26,16 @@ def ratio(numerator, denominator):
     """numerator / denominator, and 0 (without gradient) where the denominator is 0."""
     alive = denominator > 0
     return jnp.where(alive, numerator / jnp.where(alive, denominator, 1.0), 0.0)
+
+
+def deviation(x, axis: int, weight=None):
+    """weight * (x - its weighted mean along `axis`), and 0, without gradient, where that is only rounding.
+
+    A constant 0.2 may differ from its computed mean by 1e-8: scaled to length 1, that noise would count as
+    much as a signal, with gradients of 1e7.
+    """
+    weight = jnp.ones_like(x) if weight is None else weight
+    total = jnp.sum(jnp.broadcast_to(weight, x.shape), axis=axis, keepdims=True)
+    centred = weight * (x - jnp.sum(weight * x, axis=axis, keepdims=True) / jnp.maximum(total, 1.0))
+    spread, size = (jnp.max(jnp.abs(a), axis=axis, keepdims=True) for a in (centred, weight * x))
+    return jnp.where(spread > 8 * jnp.finfo(x.dtype).eps * size, centred, 0.0)

@@ -40,15 +40,20 @@ def in_batch_nce(
 
 def memory_scores(
     embedding: Float[Array, 'batch width'],
-    rows: Float[Array, 'batch slots width'],
+    rows: Float[Array, 'rows_batch slots rows_width'],
     *,
     temperature: _checks.Number = 0.07,
 ) -> Float[Array, 'batch slots']:
     """<embedding, row> / temperature: the log of CRD's critic before its normaliser.
 
     embedding: of one network, scaled to length 1. rows: of the OTHER network's bank, positive in slot 0.
+    Raises ValueError on rows of another batch or width, and on temperature <= 0.
     """
     _checks.positive('temperature', temperature)
+    if (rows.shape[0], rows.shape[2]) != embedding.shape:
+        raise ValueError(
+            f'embedding has shape {embedding.shape}, bank rows {rows.shape}: rows are [batch, slots, width]'
+        )
     embedding, rows = _rows.widened(embedding, rows)
     return jnp.einsum('bd,bsd->bs', embedding, rows, precision='highest') / temperature
 
@@ -81,7 +86,7 @@ def memory_nce(
     h = P / (P + K / bank_size), P = exp(scores) / Z: the posterior that a slot is the positive. Range (0,
     inf). In log space, where the released code divides, with an epsilon of 1e-7 in the denominator that is
     absent here.
-    Raises ValueError on fewer than two slots. Source: CRD, arXiv 1910.10699, equations 12 to 19, and its
+    Raises ValueError on fewer than two slots. Source: CRD, arXiv 1910.10699, and its
     code.
     """
     if scores.shape[1] < 2:
@@ -96,8 +101,8 @@ def memory_nce(
 def crd(
     student: Float[Array, 'batch width'],
     teacher: Float[Array, 'teacher_batch teacher_width'],
-    student_rows: Float[Array, 'batch slots width'],
-    teacher_rows: Float[Array, 'batch slots width'],
+    student_rows: Float[Array, 'rows_batch slots rows_width'],
+    teacher_rows: Float[Array, 'rows_batch slots rows_width'],
     log_z: Float[Array, '2'],
     *,
     bank_size: int,

@@ -22,7 +22,7 @@ def pearson(
     then gets no gradient. Raises ValueError on different shapes.
     """
     student, teacher = _rows.logit_rows(student, teacher, axis, where)
-    student, teacher = (_norms.unit(x - jnp.mean(x, axis=-1, keepdims=True)) for x in (student, teacher))
+    student, teacher = (_norms.unit(_norms.deviation(x, -1)) for x in (student, teacher))
     return _rows.kept(1 - jnp.sum(student * teacher, axis=-1), where)
 
 
@@ -47,23 +47,16 @@ def dist(
     Range of the mean [0, 2 (beta + gamma)], 0 where student = teacher. Columns without variance correlate 0.
 
     Raises ValueError on different shapes and on temperature <= 0. The code multiplies by T^2: pass t_squared.
-    Source: DIST, arXiv 2205.10536, equations 7 to 10, and its code.
+    Source: DIST, arXiv 2205.10536, section 3, and its code.
     """
     _checks.positive('temperature', temperature)
     student, teacher = _rows.logit_rows(student, teacher, axis, where)
     examples, classes = student.shape[:-1], student.shape[-1]
-    student, teacher = (
-        jax.nn.softmax(x / temperature).reshape(-1, classes) for x in (student, teacher)
-    )
+    student, teacher = (jax.nn.softmax(x / temperature).reshape(-1, classes) for x in (student, teacher))
     valid = jnp.ones(examples, bool) if where is None else where
     weight = valid.reshape(-1, 1).astype(student.dtype)
     inter = pearson(student, teacher)
-    columns = (_unit_columns(x, weight) for x in (student, teacher))
+    columns = (_norms.unit(_norms.deviation(x, 0, weight), axis=0) for x in (student, teacher))
     intra = 1 - _rows.count(weight) / classes * jnp.sum(next(columns) * next(columns), axis=-1)
     values = (beta * inter + gamma * intra).reshape(examples)
     return scaled(values, temperature, t_squared, where)
-
-
-def _unit_columns(x, weight):
-    centred = weight * (x - jnp.sum(weight * x, axis=0, keepdims=True) / _rows.count(weight))
-    return _norms.unit(centred, axis=0)

@@ -22,7 +22,7 @@ def tckd(
     """Target-class KD: KL between (p_y, 1 - p_y) of the teacher and of the student, in nats.
 
     Range [0, inf), 0 where student = teacher. log(1 - p_y) is a log-sum-exp over the other classes, exact
-    when p_y rounds to 1. Arguments and errors as in `dkd`. Source: arXiv 2203.08679, equation 4.
+    when p_y rounds to 1. Arguments and errors as in `dkd`. Source: arXiv 2203.08679, section 3.
     """
     student, teacher, target = _rows_with_target(student, teacher, labels, temperature, axis, where)
     values = kl(_binary(teacher, target), _binary(student, target))
@@ -42,7 +42,7 @@ def nckd(
     """Non-target KD: KL between the softmaxes over the classes other than the label, in nats.
 
     Range [0, inf), 0 where student = teacher (and with two classes).
-    Arguments and errors as in `dkd`. Source: arXiv 2203.08679, equation 5.
+    Arguments and errors as in `dkd`. Source: arXiv 2203.08679, section 3.
     """
     student, teacher, target = _rows_with_target(student, teacher, labels, temperature, axis, where)
     values = kl(_others(teacher, target), _others(student, target))
@@ -69,7 +69,7 @@ def dkd(
     alpha, beta: numbers, or arrays with one value for each example. labels: class ids.
 
     Range [0, inf), 0 where student = teacher. Raises ValueError on different shapes, fewer than two classes,
-    labels that are not one id for each example, temperature <= 0. Source: arXiv 2203.08679, equation 7.
+    labels that are not one id for each example, temperature <= 0. Source: arXiv 2203.08679, section 3.
     """
     student, teacher, target = _rows_with_target(student, teacher, labels, temperature, axis, where)
     target_part = kl(_binary(teacher, target), _binary(student, target))

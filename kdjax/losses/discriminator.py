@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from . import _rows
+from . import _checks, _rows
 
 
 def binary_cross_entropy(
@@ -22,5 +22,6 @@ def binary_cross_entropy(
     Raises ValueError on different shapes. Source: MEAL V2, arXiv 2009.08453, section 3, and its code
     (loss.py).
     """
+    _checks.same_targets('targets', logits, targets)
     logits, targets = _rows.logit_rows(logits, targets, axis, where)
     return _rows.kept(jnp.mean(jax.nn.softplus(logits) - targets * logits, axis=-1), where)

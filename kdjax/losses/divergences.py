@@ -45,7 +45,7 @@ def kl_reverse(
 
     Mode-seeking, where `kl_forward` covers all modes.
     Range [0, inf), 0 where student = teacher. Arguments and errors as in `kl_forward`.
-    Source: MiniLLM, arXiv 2306.08543, section 2.1.
+    Source: MiniLLM, arXiv 2306.08543, section 2.
     """
     log_s, log_p = log_probs(student, teacher, temperature, axis, where)
     return scaled(kl(log_s, log_p), temperature, t_squared, where)
@@ -184,7 +184,7 @@ def alpha_divergence(
     twice the sum of (sqrt p - sqrt s)^2, alpha = 2 half of chi-square. Range [0, 1 / (alpha (1 - alpha))]
     for alpha in (0, 1), [0, inf) outside, where float32 overflows once p_c / s_c does. 0 where student =
     teacher. Arguments and errors as in `kl_forward`.
-    Source: Amari's family as in AlphaNet, arXiv 2102.07954, equation 3.
+    Source: Amari's family, as in AlphaNet, arXiv 2102.07954.
     """
     log_s, log_p = log_probs(student, teacher, temperature, axis, where)
     if alpha in (0, 1):

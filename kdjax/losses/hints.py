@@ -24,13 +24,13 @@ def hint_mse(
     """
     _checks.same_features(student, teacher)
     student, teacher = _rows.widened(student, teacher)
-    features = tuple(range(1, student.ndim)) if axis is None else axis
-    features = sorted(i % student.ndim for i in ((features,) if isinstance(features, int) else features))
-    last = range(-len(features), 0)
-    student, teacher = (jnp.moveaxis(x, features, tuple(last)) for x in (student, teacher))
+    axes = range(1, student.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    features = tuple(sorted(i % student.ndim for i in axes))
+    last = tuple(range(-len(features), 0))
+    student, teacher = (jnp.moveaxis(x, features, last) for x in (student, teacher))
     _checks.mask_shape(where, student.shape[: student.ndim - len(features)])
     student, teacher = _rows.blanked(student, where), _rows.blanked(teacher, where)
-    return _rows.kept(jnp.mean(jnp.square(student - teacher), axis=tuple(last)), where)
+    return _rows.kept(jnp.mean(jnp.square(student - teacher), axis=last), where)
 
 
 def attention_transfer(

@@ -28,6 +28,7 @@ def cross_entropy(
     _checks.between('smoothing', smoothing, 0, 1)
     labels = jnp.asarray(labels)
     if labels.ndim == logits.ndim:
+        _checks.same_targets('labels', logits, labels)
         logits, targets = _rows.logit_rows(logits, labels, axis, where)
         log_p = jax.nn.log_softmax(logits)
         values = -jnp.sum(targets * jnp.where(targets > 0, log_p, 0.0), axis=-1)

@@ -31,7 +31,7 @@ def ofa(
 
     Range [0, inf), its least value over students is not 0. Raises ValueError on different shapes, labels
     that are not one id for each example, unknown forms, gamma or temperature <= 0.
-    Source: OFA-KD, arXiv 2310.19444, section 3.3; its released code (distillers/ofa.py, `ofa_eps` is gamma).
+    Source: OFA-KD, arXiv 2310.19444; its released code (distillers/ofa.py, `ofa_eps` is gamma).
     """
     _checks.one_of('form', form, ('released', 'paper'))
     _checks.positive('temperature', temperature)

@@ -24,7 +24,7 @@ def similarity_preserving(
     Row i contributes sum_j (G_s - G_t)_ij^2 / n. Coupled over the batch; masked examples are neither row nor
     column.
     Range of the mean [0, 4 / n], 0 where student = teacher, and where they differ by a rotation and a scale.
-    Raises ValueError on different batch sizes. Source: arXiv 1907.09682, equations 1 to 4.
+    Raises ValueError on different batch sizes. Source: SP, arXiv 1907.09682, section 2.
     """
     student, teacher, valid = _rows.feature_rows(student, teacher, where)
     student, teacher = (_norms.unit(_gram(x)) for x in (student, teacher))
@@ -41,10 +41,10 @@ def rkd_distance(
 
     Row i contributes its mean over j (j = i included, as in the code). Coupled over the batch; masked
     examples are in no pair. Distances come from differences, not from a Gram matrix, so that equal rows have
-    distance 0 exactly; a distance of 0 gets no gradient. smooth-L1(x) = x^2 / 2 up to |x| = 1, then |x| -
-    1/2.
+    distance 0 exactly; a distance of 0 gets no gradient. smooth-L1(x) = x^2 / 2 up to |x| = 1, then
+    |x| - 1/2. Takes up to batch^2 width numbers of memory.
     Range [0, inf), 0 where student = teacher, and where they differ by a rigid motion and a scale.
-    Raises ValueError on different batch sizes. Source: RKD, arXiv 1904.05068, equations 3 to 6.
+    Raises ValueError on different batch sizes. Source: RKD, arXiv 1904.05068, section 3.2.
     """
     student, teacher, valid = _rows.feature_rows(student, teacher, where)
     pairs = valid[:, None] * valid[None, :]
@@ -64,7 +64,7 @@ def rkd_angle(
     Coupled over the batch; masked examples are in no triplet. Takes batch^2 (batch + width) numbers of
     memory.
     Range [0, 3/2], 0 where student = teacher, and where they differ by a rigid motion and a scale.
-    Raises ValueError on different batch sizes. Source: RKD, arXiv 1904.05068, equations 7 and 8.
+    Raises ValueError on different batch sizes. Source: RKD, arXiv 1904.05068, section 3.2.
     """
     student, teacher, valid = _rows.feature_rows(student, teacher, where)
     pairs = valid[:, None] * valid[None, :]
@@ -83,7 +83,7 @@ def pkt(
     Row i contributes sum_j (...) / n. Coupled over the batch; masked examples are neither row nor column.
     Range [0, inf) up to the 1e-7, 0 where student = teacher, and where they differ by a rotation and a scale
     of each row. A zero vector has cosine 0 with all others, and gets no gradient.
-    Raises ValueError on different batch sizes. Source: PKT, arXiv 1803.10837, equations 3 to 6, and its code.
+    Raises ValueError on different batch sizes. Source: PKT, arXiv 1803.10837, and its code.
     """
     student, teacher, valid = _rows.feature_rows(student, teacher, where)
     pairs = valid[:, None] * valid[None, :]
@@ -104,12 +104,11 @@ def cka(
     neither the centre nor the Gram matrices. Range of the mean [0, 1], 0 where student = teacher; unchanged
     by a rotation, a shift and a scale of either side; 1 where a side is constant. Needs more examples than
     features to say much.
-    Raises ValueError on different batch sizes. Source: arXiv 1905.00414, equation 1 and section 3.
+    Raises ValueError on different batch sizes. Source: arXiv 1905.00414, section 3.
     """
     student, teacher, valid = _rows.feature_rows(student, teacher, where)
-    n = _rows.count(valid)
-    student, teacher = (_unit_gram(x, valid[:, None], n) for x in (student, teacher))
-    return valid * (1 - n * jnp.sum(student * teacher, axis=1))
+    student, teacher = (_unit_gram(x, valid[:, None]) for x in (student, teacher))
+    return valid * (1 - _rows.count(valid) * jnp.sum(student * teacher, axis=1))
 
 
 def vid(
@@ -129,7 +128,7 @@ def vid(
     student, teacher: [batch, ...] with channels on `axis`; rho: [channels].
     Range [log(epsilon) / 2, inf); (log v) / 2 where student = teacher. Not coupled over the batch.
     Raises ValueError on different shapes and on a rho that is not one number for each channel.
-    Source: VID, arXiv 1904.05835, equations 3 to 6 (without the constant log(2 pi) / 2).
+    Source: VID, arXiv 1904.05835, section 2 (without the constant log(2 pi) / 2).
     """
     _checks.same_features(student, teacher)
     _checks.mask_shape(where, student.shape[:1])
@@ -173,6 +172,5 @@ def _conditional_similarities(x, pairs):
     return _norms.ratio(similarities, jnp.sum(similarities, axis=1, keepdims=True))
 
 
-def _unit_gram(x, valid, n):
-    centred = valid * (x - jnp.sum(x, axis=0, keepdims=True) / n)
-    return _norms.unit(_gram(centred), axis=(0, 1))
+def _unit_gram(x, valid):
+    return _norms.unit(_gram(_norms.deviation(x, 0, valid)), axis=(0, 1))

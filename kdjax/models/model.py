@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 
 Variables = dict[str, Any]
-"""`{'params': tree, 'stats': tree}`: what an optimizer trains, and what a forward pass updates (batch statistics, banks).
+"""`{'params': tree, 'stats': tree}`: what an optimizer trains, and what a forward pass updates.
 
-Plain nested dicts of arrays; either may be empty.
+Plain nested dicts of arrays (statistics of batches, banks ... in `stats`); either may be empty.
 """
 
 
@@ -21,17 +21,19 @@ class Outputs:
     """What a model or a teacher says about a batch.
 
     prediction: logits `[batch, classes]` for a classifier; whatever the task's objective reads otherwise.
-    taps: named intermediates, e.g. `stage1` .. `stage3`, `pooled`. Under jit, those nobody reads cost nothing.
+    taps: named intermediates, e.g. `stage1` .. `stage3`, `pooled`. Under jit, what nobody reads is free.
     """
 
     prediction: Any
     taps: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
+@runtime_checkable
 class Init(Protocol):
     def __call__(self, key: jax.Array, example: Any) -> Variables: ...
 
 
+@runtime_checkable
 class Apply(Protocol):
     def __call__(
         self, variables: Variables, inputs: Any, *, key: jax.Array, train: bool
@@ -43,7 +45,7 @@ class Model:
     """A network as two pure functions.
 
     init(key, example) -> variables; `example` is an input batch, or its `jax.ShapeDtypeStruct`s.
-    apply(variables, inputs, *, key, train) -> (outputs, variables); with `train=False` the variables come back unchanged.
+    apply(variables, inputs, *, key, train) -> (outputs, variables); with `train=False` the same variables.
     name: the specification a reader can rebuild it from, e.g. `resnet8x4(classes=10, norm='batch')`.
     """
 
@@ -52,9 +54,7 @@ class Model:
     name: str
 
 
-def from_functions(
-    init: Callable[..., Any], apply: Callable[..., Any], *, name: str
-) -> Model:
+def from_functions(init: Callable[..., Any], apply: Callable[..., Any], *, name: str) -> Model:
     """A model from `init(key, example) -> params` and `apply(params, inputs) -> prediction or Outputs`."""
 
     def init_variables(key, example):

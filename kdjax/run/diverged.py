@@ -35,6 +35,16 @@ def check(metrics: Mapping[str, np.ndarray], first_step: int, *, state: Any, bat
     )
 
 
+def check_state(state: Any, step: int) -> None:
+    """Raise `Diverged` if the update that led to `step` left a number that is not finite, though its loss was finite."""
+    leaf = first_bad_leaf(state)
+    if leaf is not None:
+        raise Diverged(
+            f'the state after step {step - 1} is not finite; first bad leaf: {leaf}. Remedy: lower the learning rate or '
+            'clip gradients. Nothing of this step or later was saved'
+        )
+
+
 def _blame(name: str) -> tuple[int, str]:
     """A term says more than the loss, the loss more than the gradient norm."""
     last = name.rpartition('/')[2]

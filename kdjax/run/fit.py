@@ -47,11 +47,14 @@ class Events:
         return any(_falls(every, step, last) for every in (self.log_every, self.evaluate_every, self.save_every))
 
     def announce(self, step: int, last: int, state: State, window: _Window) -> None:
+        saving = self.on_save is not None and _falls(self.save_every, step, last)
+        if saving:
+            diverged.check_state(state, step)
         if self.on_log and _falls(self.log_every, step, last):
             self.on_log(step, window.row())
         if self.on_evaluate and _falls(self.evaluate_every, step, last):
             self.on_evaluate(step, state)
-        if self.on_save and _falls(self.save_every, step, last):
+        if self.on_save and saving:
             self.on_save(step, state)
 
 

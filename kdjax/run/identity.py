@@ -47,7 +47,7 @@ def _closure(module: str) -> dict[str, pathlib.Path]:
         if name in found or path is None:
             continue
         found[name] = path
-        todo.extend(_imports(path))
+        todo.extend(_imports(path, name if path.name == '__init__.py' else name.rpartition('.')[0]))
         if name.startswith('kdjax.'):
             todo.append(name.rpartition('.')[0])
     return found
@@ -66,14 +66,15 @@ def _source(module: str) -> pathlib.Path | None:
 
 
 @functools.cache
-def _imports(path: pathlib.Path) -> tuple[str, ...]:
+def _imports(path: pathlib.Path, package: str) -> tuple[str, ...]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module)
-            names.update(f'{node.module}.{alias.name}' for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = importlib.util.resolve_name('.' * node.level + (node.module or ''), package)
+            names.add(module)
+            names.update(f'{module}.{alias.name}' for alias in node.names)
     return tuple(n for n in names if n == 'kdjax' or n.startswith('kdjax.'))
 
 

@@ -6,12 +6,13 @@ import importlib
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from kdjax.errors import UserError, unknown
 from kdjax.record import finite
 
 
+@runtime_checkable
 class Writer(Protocol):
     """Takes rows of scalars. `write` may be called with any step; `close` once."""
 

@@ -22,6 +22,7 @@ from kdjax.algorithms.players import Prepare
 from kdjax.data.augment import augment, prepare
 from kdjax.data.batches import evaluation_batches
 from kdjax.data.dataset import Dataset
+from kdjax.errors import UserError
 from kdjax.metrics import classification
 from kdjax.models.count import forward_flops, parameters
 from kdjax.models.model import Model, Variables
@@ -117,15 +118,23 @@ class SmallImages:
         )  # fmt: skip
         return Output(stage)
 
-    def live_teacher(self) -> Bound:
-        """The teacher applied to every augmented batch."""
-        trained = self.trained_teacher
-        return Bound(teachers.live(trained.model), {'teacher': trained.variables}, (trained.model,))
+    def live_teacher(self, trained: Trained | None = None, *, name: str = 'teacher') -> Bound:
+        """A trained model applied to every augmented batch; the task's teacher unless another is given."""
+        trained = trained or self.trained_teacher
+        return Bound(teachers.live(trained.model, weights=name), {name: trained.variables}, (trained.model,))
+
+    def ensemble(self, members: Mapping[str, Trained]) -> Bound:
+        """Several trained models as one teacher."""
+        models = {name: trained.model for name, trained in members.items()}
+        inputs = {name: trained.variables for name, trained in members.items()}
+        return Bound(teachers.ensemble(models), inputs, tuple(models.values()))
 
     def cached_teacher(self) -> Bound:
-        """The teacher's stored logits; only without augmentation, since the cache holds the plain images."""
+        """The stored logits of the task's teacher on plain images: for students that train without augmentation."""
         if self.crop_padding:
-            return self.live_teacher()
+            raise UserError(
+                f'a cached teacher saw plain images, but crop_padding={self.crop_padding}: set it to 0, or use live_teacher()'
+            )
         size = len(self.data['train']) * self.data.classes * 4
         return Bound(teachers.cached('teacher'), {'teacher': self.teacher_predictions['train']}, cache_bytes=size)
 
@@ -139,13 +148,25 @@ class SmallImages:
         model: str | None = None,
         steps: int | None = None,
         start: Output | None = None,
+        name: str = 'arm',
+        reference: Output | None = None,
     ) -> Train:
-        """One student that minimises one objective. `start`: variables to begin from."""
-        network = self.model(model or self.student)
-        player = Player(network, objective, self.optimizer(steps), start='start' if start else None)
+        """One student that minimises one objective. `start`: variables to begin from. See `play` for the rest."""
+        player = self.player(objective, model=model, steps=steps, start='start' if start else None)
         return self.play(
-            {'student': player}, {'teacher': teacher} if teacher else {}, steps=steps, inputs={'start': start} if start else {}
+            {'student': player},
+            {'teacher': teacher} if teacher else {},
+            steps=steps,
+            inputs={'start': start} if start else {},
+            name=name,
+            reference=reference,
         )
+
+    def player(
+        self, objective: Objective, *, model: str | None = None, steps: int | None = None, start: str | None = None
+    ) -> Player:
+        """A learner with the task's optimizer; `start` names the input that holds its first variables."""
+        return Player(self.model(model or self.student), objective, self.optimizer(steps), start=start)
 
     def play(
         self,
@@ -156,8 +177,13 @@ class SmallImages:
         inputs: Mapping[str, Output] | None = None,
         name: str = 'arm',
         evaluates: tuple[str, ...] | None = None,
+        reference: Output | None = None,
     ) -> Train:
-        """Any players and teachers on this task's data. The player `student` is measured, others under their name."""
+        """Any players and teachers on this task's data. The player `student` is measured, others under their name.
+
+        name: of a stage that other stages read; the last stage of an arm gets the arm's. reference: predictions by split
+        that agreement is measured with; the task's teacher's unless others are given.
+        """
         bound = bound or {}
         steps = steps or self.steps
         algorithm = play(
@@ -172,7 +198,7 @@ class SmallImages:
         return Train(
             name=name, module=type(self).__module__, config=dataclasses.asdict(self), inputs=read, algorithm=algorithm,
             data=self.data, batch=self.batch, steps=steps, evaluate_every=max(1, steps // self.evaluations),
-            measure=measure, reference=self.teacher_predictions,
+            measure=measure, reference=reference or self.teacher_predictions,
             cost=functools.partial(_cost, players, bound, self.data, self.batch, steps),
         )  # fmt: skip
 
@@ -244,7 +270,9 @@ def _predict_splits(model: Model, source: Dataset, inputs: Mapping[str, Variable
     return {name: split(name) for name in source.splits}
 
 
-def _cost(players: Mapping[str, Player], bound: Mapping[str, Bound], source: Dataset, batch: int, steps: int):
+def _cost(
+    players: Mapping[str, Player], bound: Mapping[str, Bound], source: Dataset, batch: int, steps: int
+) -> dict[str, float]:
     """FLOPs of the whole run: three forward passes for a training step (arXiv 2001.08361, sec. 2.1), one for a teacher's."""
     image = jax.ShapeDtypeStruct((1, *source.image_shape), np.float32)
     seen = batch * steps

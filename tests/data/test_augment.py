@@ -1,5 +1,9 @@
 """Augmentation: pure functions of the key, of known effect."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -82,3 +86,32 @@ def test_mixup_takes_soft_labels():
 def test_mixup_names_an_impossible_alpha():
     with pytest.raises(ValueError, match=r'alpha=0\.0 must be positive'):
         mixup(jnp.zeros((4, 2, 2, 1)), jnp.zeros(4, jnp.int32), key=KEY, classes=3, alpha=0.0)
+
+
+SHARDED = """
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from kdjax.data.augment import augment, mixup, prepare
+images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (8, 6, 6, 1), np.uint8))
+mesh = jax.make_mesh((4,), ('data',), axis_types=(AxisType.Auto,))
+
+@jax.jit
+def batch(images, key):
+    images = prepare(augment(images, key=key, flip=True, padding=2), mean=(0.5,), std=(0.5,))
+    return mixup(images, jnp.arange(8), key=key, classes=8)
+
+spread = jax.device_put(images, NamedSharding(mesh, PartitionSpec('data')))
+for one, many in zip(batch(images, jax.random.key(0)), batch(spread, jax.random.key(0))):
+    np.testing.assert_allclose(one, many, rtol=1e-6, atol=1e-6)
+print(len(spread.sharding.device_set))
+"""
+
+
+def test_the_batch_is_the_same_on_one_device_and_on_four():
+    environment = os.environ | {
+        'XLA_FLAGS': '--xla_force_host_platform_device_count=4',
+        'JAX_PLATFORMS': 'cpu',
+    }
+    found = subprocess.run([sys.executable, '-c', SHARDED], capture_output=True, text=True, env=environment)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.strip() == '4'

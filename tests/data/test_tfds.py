@@ -93,7 +93,16 @@ def test_train_alone_gives_all_three(tmp_path):
     dataset = data.load('tfds:tiny_colours', folder=tmp_path)
     parts = [originals(dataset[split]) for split in ('train', 'validation', 'test')]
     assert [len(part) for part in parts] == [24, 3, 3]
-    assert sorted(sum(parts, [])) == list(range(30))
+    assert sorted(parts[0] + parts[1] + parts[2]) == list(range(30))
+
+
+def test_a_data_set_on_disk_can_move_into_memory(folder):
+    disk = data.load('tfds:tiny_colours', folder=folder)
+    memory = disk.in_memory()
+    chosen = np.array([3, 0, 3])
+    for name, array in disk['train'].take(chosen).items():
+        np.testing.assert_array_equal(memory['train'].arrays[name][chosen], array)
+    assert memory.identity == disk.identity
 
 
 def test_the_latest_version_is_read_unless_one_is_named(tmp_path):

@@ -11,8 +11,10 @@ CLASSES = ('red', 'green', 'blue')
 def write(
     root: Path, splits: dict[str, int], *, name='tiny_colours', version='1.0.0', labels=None, config=None
 ):
-    """Example i of a split has the label i mod 3 (or labels[split][i]); its colour is its label, its top left pixel
-    counts i. Returns the folder of the version."""
+    """Example i of a split has label i mod 3 (or labels[split][i]), that colour, and i in its top left pixel.
+
+    Returns the folder of the version.
+    """
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.dataset_info import DatasetIdentity
     from tensorflow_datasets.core.sequential_writer import SequentialWriter
@@ -46,7 +48,7 @@ def write(
 def picture(i: int, label: int) -> np.ndarray:
     image = np.zeros((8, 8, 3), np.uint8)
     image[:, :, label] = 200
-    image[0, 0] = i
+    image[0, 0] = i % 256
     return image
 
 

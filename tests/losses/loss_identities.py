@@ -1,7 +1,7 @@
 """The special case or limit that each loss must reproduce.
 
-An identity is a function of a numpy generator that yields (what it says, one side, the other side, tolerance). They
-are evaluated in float64.
+An identity has the name of its loss, takes a numpy generator and yields (what it says, one side, the other
+side, tolerance). It is evaluated in float64.
 """
 
 import itertools
@@ -21,7 +21,11 @@ def normal(rng, *shape):
 
 
 def logits(rng, classes=5):
-    return 2 * normal(rng, 4, classes), 2 * normal(rng, 4, classes), jnp.asarray(rng.integers(classes, size=4))
+    return (
+        2 * normal(rng, 4, classes),
+        2 * normal(rng, 4, classes),
+        jnp.asarray(rng.integers(classes, size=4)),
+    )
 
 
 def gradient(loss, student, *args, **options):
@@ -62,8 +66,15 @@ def kl_forward(rng):
     absent = jnp.full((4, 2), -jnp.inf)
     padded = losses.kl_forward(*(jnp.concatenate([z, absent], axis=1) for z in (s, t)))
     yield 'classes at -inf on both sides do not exist', padded, losses.kl_forward(s, t), EXACT
-    slope = gradient(losses.kl_forward, jnp.concatenate([s, absent], axis=1), jnp.concatenate([t, absent], axis=1))
-    yield 'nor have they a gradient', slope, jnp.pad(gradient(losses.kl_forward, s, t), ((0, 0), (0, 2))), EXACT
+    slope = gradient(
+        losses.kl_forward, jnp.concatenate([s, absent], axis=1), jnp.concatenate([t, absent], axis=1)
+    )
+    yield (
+        'nor have they a gradient',
+        slope,
+        jnp.pad(gradient(losses.kl_forward, s, t), ((0, 0), (0, 2))),
+        EXACT,
+    )
 
 
 def kl_reverse(rng):
@@ -79,7 +90,12 @@ def jensen_shannon(rng):
     value = losses.jensen_shannon(s, t)
     yield 'symmetric', value, losses.jensen_shannon(t, s), EXACT
     middle = jnp.log(0.5 * (jax.nn.softmax(s) + jax.nn.softmax(t)))
-    yield 'H(m) - mean H', value, losses.entropy(middle) - 0.5 * (losses.entropy(s) + losses.entropy(t)), EXACT
+    yield (
+        'H(m) - mean H',
+        value,
+        losses.entropy(middle) - 0.5 * (losses.entropy(s) + losses.entropy(t)),
+        EXACT,
+    )
     far = losses.jensen_shannon(jnp.array([[1e4, 0.0]]), jnp.array([[0.0, 1e4]]))
     yield 'log 2 at most', far, jnp.array([math.log(2)]), EXACT
 
@@ -203,7 +219,12 @@ def plackett_luce(rng):
     pl = losses.plackett_luce
     first = jnp.eye(5)[0]
     yield 'weights (1, 0, ..): cross-entropy', pl(s, t, y, weights=first), losses.cross_entropy(s, y), EXACT
-    yield 'a sure and right teacher: too', pl(s, 1e4 * jax.nn.one_hot(y, 5), y), losses.cross_entropy(s, y), EXACT
+    yield (
+        'a sure and right teacher: too',
+        pl(s, 1e4 * jax.nn.one_hot(y, 5), y),
+        losses.cross_entropy(s, y),
+        EXACT,
+    )
     yield 'a constant does not matter', pl(s + 3, t, y), pl(s, t, y), EXACT
     same_order = pl(s, t, y, temperature=1e6)
     yield 'T -> inf: ListMLE, order unchanged', same_order, pl(s, t, y, weights='uniform'), 1e-4
@@ -215,18 +236,11 @@ def plackett_luce(rng):
 
 
 def plackett_luce_gradient(s, t, y):
-    """sum_k w_k (softmax over positions >= k - onehot(pi_k)), row by row."""
-    rows = []
-    for scores, teacher, label in zip(*map(np.asarray, (s, t, y)), strict=True):
-        order = [label, *(c for c in np.argsort(-teacher) if c != label)]
-        row = np.zeros(len(scores))
-        for k, c in enumerate(order):
-            weight = np.asarray(jax.nn.softmax(jnp.asarray(teacher)))[c]
-            rest = np.exp(scores[order[k:]]) / np.exp(scores[order[k:]]).sum()
-            row[order[k:]] += weight * rest
-            row[c] -= weight
-        rows.append(row)
-    return np.array(rows)
+    """sum_c w_c (softmax over the classes not ranked before c, minus onehot(c))."""
+    key = jnp.where(jax.nn.one_hot(y, 5, dtype=bool), jnp.inf, t)
+    left = key[:, None, :] <= key[:, :, None]
+    rest = jax.nn.softmax(jnp.where(left, s[:, None, :], -jnp.inf))
+    return jnp.einsum('bc,bcd->bd', jax.nn.softmax(t), rest - jnp.eye(5)[None])
 
 
 def ofa(rng):
@@ -235,7 +249,12 @@ def ofa(rng):
     yield 'gamma = 1: soft cross-entropy', losses.ofa(s, t, y), soft, EXACT
     yield "the paper's form has the labels inside", losses.ofa(s, t, y, form='paper'), soft + hard, EXACT
     two = losses.ofa(s[:, :2], jnp.array([[0, -1e4]] * 4), jnp.zeros(4, jnp.int32), gamma=2.0)
-    yield 'sure teacher, gamma = 2: 3 CE', two, 3 * losses.cross_entropy(s[:, :2], jnp.zeros(4, jnp.int32)), EXACT
+    yield (
+        'sure teacher, gamma = 2: 3 CE',
+        two,
+        3 * losses.cross_entropy(s[:, :2], jnp.zeros(4, jnp.int32)),
+        EXACT,
+    )
 
 
 def binary_cross_entropy(rng):
@@ -289,7 +308,7 @@ def rkd_angle(rng):
     yield from unmoved('rkd_angle', rng, shift=True)
     right, line = jnp.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), jnp.array([[0.0], [1.0], [2.0]])
     half = (1 / math.sqrt(2) - 1) ** 2 / 2
-    # Cosines of the triangle: 0 at the corner, 1 / sqrt 2 at the others; of the line: 1 at its ends, -1 within.
+    # Cosines of the triangle: 0 at the corner, 1 / sqrt 2 elsewhere; of the line: 1 at its ends, -1 within.
     wanted = jnp.array([2 * 0.5, 2 * (1 + 1 / math.sqrt(2) - 0.5), 2 * half]) / 9
     yield 'a right angle against a line', losses.rkd_angle(right, line), wanted, EXACT
 
@@ -361,12 +380,4 @@ def crd(rng):
     yield 'NCE in both banks', value, sum(parts), EXACT
 
 
-IDENTITIES = {
-    identity.__name__: identity
-    for identity in (
-        alpha_divergence, attention_transfer, binary_cross_entropy, cka, cosine_logits, crd, cross_entropy, dist,
-        dkd, entropy, generalized_jsd, hint_mse, in_batch_nce, jensen_shannon, kl_forward, kl_reverse, memory_nce,
-        mse_logits, nckd, ofa, pearson, pkt, plackett_luce, rkd_angle, rkd_distance, similarity_preserving, skew_kl,
-        skew_kl_reverse, tckd, total_variation, vid,
-    )
-}  # fmt: skip
+IDENTITIES = {name: globals()[name] for name in losses.__all__ if name in globals()}

@@ -1,7 +1,7 @@
 """The published formulas once more, as loops over plain float64 numbers: what each loss has to equal.
 
-Every function takes the loss's arguments and returns its values, one for each example; those of losses that couple
-the batch return the published scalar.
+Every function takes the loss's arguments and returns its values, one for each example; those of losses that
+couple the batch return the published scalar.
 """
 
 import itertools
@@ -111,7 +111,9 @@ def nckd(s, t, label, temperature=1.0):
 
 
 def dkd(s, t, labels, alpha=1.0, beta=8.0, temperature=1.0):
-    return alpha * tckd(s, t, labels, temperature=temperature) + beta * nckd(s, t, labels, temperature=temperature)
+    return alpha * tckd(s, t, labels, temperature=temperature) + beta * nckd(
+        s, t, labels, temperature=temperature
+    )
 
 
 def dist(s, t, beta=1.0, gamma=1.0, temperature=1.0, t_squared=False):
@@ -194,7 +196,9 @@ def vid(s, t, rho):
 
 
 def in_batch_nce(s, t, temperature=0.07, symmetric=False):
-    s, t = (a.reshape(len(a), -1) / np.linalg.norm(a.reshape(len(a), -1), axis=1, keepdims=True) for a in (s, t))
+    s, t = (
+        a.reshape(len(a), -1) / np.linalg.norm(a.reshape(len(a), -1), axis=1, keepdims=True) for a in (s, t)
+    )
     scores = s @ t.T / temperature
     rows = np.mean([-math.log(softmax(row)[i]) for i, row in enumerate(scores)])
     columns = np.mean([-math.log(softmax(row)[i]) for i, row in enumerate(scores.T)])

@@ -20,11 +20,12 @@ class Entry:
     """What the suite has to know about a loss.
 
     inputs: numpy generator -> float64 (and integer) arguments.
-    reference: the same arguments and options in NumPy; per example, or the scalar of a loss that couples the batch.
+    reference: the same arguments and options in NumPy; per example, or the scalar of a coupled loss.
     at_same: arguments -> (arguments with student = teacher, the value stated for each example there).
     extremes: arguments -> a list of arguments at which values and gradients have to be finite.
     options: those of the call; coupled: does the batch matter to a row.
-    shared: arguments without a batch axis; class_axes: argument -> (its class or channel axis, where else to put it).
+    shared: arguments without a batch axis.
+    class_axes: argument -> (its class or channel axis, where else to put it).
     differentiated: the arguments with a gradient.
     """
 
@@ -71,7 +72,10 @@ def zero_at_same(args):
 
 def same(value):
     """Student = teacher with a stated value; `value` reads the shared logits, row by row."""
-    return lambda args: ((args[0], args[0], *args[2:]), np.array([value(*row) for row in zip(*args, strict=True)]))
+    return lambda args: (
+        (args[0], args[0], *args[2:]),
+        np.array([value(*row) for row in zip(*args, strict=True)]),
+    )
 
 
 def entropy_of(z, *_):
@@ -79,12 +83,20 @@ def entropy_of(z, *_):
 
 
 def extreme_logits(args):
-    """1e4 apart, in agreement and against each other; all equal; the target certain, impossible, and neither."""
+    """1e4 apart, in agreement and not; all equal; the target certain, impossible, and neither."""
     signs = np.where(np.arange(CLASSES) % 2, 1e4, -1e4) * np.ones((EXAMPLES, 1))
     peak = 1e4 * np.eye(CLASSES)[np.arange(EXAMPLES) % CLASSES]
     zero = np.zeros_like(signs)
     rest = args[2:]
-    pairs = [(signs, -signs), (signs, signs), (peak, -peak), (-peak, peak), (zero, zero), (peak, zero), (zero, peak)]
+    pairs = [
+        (signs, -signs),
+        (signs, signs),
+        (peak, -peak),
+        (-peak, peak),
+        (zero, zero),
+        (peak, zero),
+        (zero, peak),
+    ]
     return [(s, t, *rest) for s, t in pairs] + [(args[0] * 1e-20, args[1] * 1e-20, *rest)]
 
 
@@ -93,15 +105,29 @@ def extreme_features(args):
     s, t, *rest = args
     zero, alike = np.zeros_like(s), np.broadcast_to(s[:1], s.shape)
     half = s * (np.arange(EXAMPLES) > 1).reshape((-1,) + (1,) * (s.ndim - 1))
-    pairs = [(zero, t), (zero, zero), (alike, t), (alike, alike), (half, t), (s, s), (1e4 * s, t), (1e-6 * s, 1e4 * t)]
+    pairs = [
+        (zero, t),
+        (zero, zero),
+        (alike, t),
+        (alike, alike),
+        (half, t),
+        (s, s),
+        (1e4 * s, t),
+        (1e-6 * s, 1e4 * t),
+    ]
     return [(a, b, *rest) for a, b in pairs]
 
 
 def of_logits(name, reference, **rest):
     return Entry(
-        name, rest.pop('inputs', logits), reference, rest.pop('at_same', zero_at_same), extreme_logits,
-        class_axes={0: (-1, 0), 1: (-1, 0)}, **rest,
-    )  # fmt: skip
+        name,
+        rest.pop('inputs', logits),
+        reference,
+        rest.pop('at_same', zero_at_same),
+        extreme_logits,
+        class_axes={0: (-1, 0), 1: (-1, 0)},
+        **rest,
+    )
 
 
 def of_features(name, reference, **rest):
@@ -134,7 +160,7 @@ def at_uniform(args):
 
 def plackett_luce_at_same(args):
     same = (args[0], args[0], args[2])
-    return same, references.plackett_luce(*same)
+    return same, references.plackett_luce(*same, temperature=2.0)
 
 
 def maps_with_rho(rng):
@@ -192,19 +218,33 @@ def at_own_odds(args):
 
 REGISTER = [
     Entry(
-        'cross_entropy', hard_targets, references.cross_entropy, at_uniform,
+        'cross_entropy',
+        hard_targets,
+        references.cross_entropy,
+        at_uniform,
         lambda args: [(s, args[1]) for s, _ in extreme_logits((*args,))],
-        options={'smoothing': 0.1}, class_axes={0: (-1, 0)}, differentiated=(0,),
-    ),  # fmt: skip
+        options={'smoothing': 0.1},
+        class_axes={0: (-1, 0)},
+        differentiated=(0,),
+    ),
     Entry(
-        'cross_entropy', soft_targets, references.cross_entropy, at_own_targets, extreme_targets,
+        'cross_entropy',
+        soft_targets,
+        references.cross_entropy,
+        at_own_targets,
+        extreme_targets,
         class_axes={0: (-1, 0), 1: (-1, 0)},
-    ),  # fmt: skip
+    ),
     Entry(
-        'entropy', lambda rng: logits(rng)[:1], references.entropy, at_uniform,
+        'entropy',
+        lambda rng: logits(rng)[:1],
+        references.entropy,
+        at_uniform,
         lambda args: [a[:1] for a in extreme_logits((*args, *args))],
-        options={'temperature': 2.0}, class_axes={0: (-1, 0)}, differentiated=(0,),
-    ),  # fmt: skip
+        options={'temperature': 2.0},
+        class_axes={0: (-1, 0)},
+        differentiated=(0,),
+    ),
     of_logits('kl_forward', references.kl_forward, options={'temperature': 4.0, 't_squared': True}),
     of_logits('kl_reverse', references.kl_reverse, options={'temperature': 2.0}),
     of_logits('jensen_shannon', references.generalized_jsd),
@@ -223,52 +263,93 @@ REGISTER = [
     of_logits('nckd', references.nckd, inputs=labelled_logits),
     of_logits('dkd', references.dkd, inputs=labelled_logits, options={'temperature': 4.0}),
     of_logits(
-        'plackett_luce', references.plackett_luce, inputs=labelled_logits, at_same=plackett_luce_at_same,
-        options={'temperature': 2.0}, differentiated=(0,),
-    ),  # fmt: skip
+        'plackett_luce',
+        references.plackett_luce,
+        inputs=labelled_logits,
+        at_same=plackett_luce_at_same,
+        options={'temperature': 2.0},
+        differentiated=(0,),
+    ),
     of_logits('ofa', references.ofa, inputs=labelled_logits, at_same=same(entropy_of), differentiated=(0,)),
     of_logits(
-        'ofa', references.ofa, inputs=labelled_logits, differentiated=(0,), options={'gamma': 1.5, 'form': 'paper'},
-        at_same=lambda args: ((args[0], args[0], args[2]), references.ofa(args[0], args[0], args[2], 1.5, 'paper')),
-    ),  # fmt: skip
+        'ofa',
+        references.ofa,
+        inputs=labelled_logits,
+        differentiated=(0,),
+        options={'gamma': 1.5, 'form': 'paper'},
+        at_same=lambda args: (
+            (args[0], args[0], args[2]),
+            references.ofa(args[0], args[0], args[2], gamma=1.5, form='paper'),
+        ),
+    ),
     Entry(
-        'binary_cross_entropy', head_targets, references.binary_cross_entropy, at_own_odds,
-        lambda args: [(np.full_like(args[1], x), t) for x in (1e4, -1e4, 0.0) for t in (0 * args[1], args[1])],
+        'binary_cross_entropy',
+        head_targets,
+        references.binary_cross_entropy,
+        at_own_odds,
+        lambda args: [
+            (np.full_like(args[1], x), t) for x in (1e4, -1e4, 0.0) for t in (0 * args[1], args[1])
+        ],
         class_axes={0: (-1, 0), 1: (-1, 0)},
-    ),  # fmt: skip
+    ),
     of_features('hint_mse', lambda s, t: references.mse(s, t), inputs=maps),
     of_features(
         'attention_transfer', references.attention_transfer, inputs=maps, class_axes={0: (-1, 1), 1: (-1, 1)}
     ),
     of_features(
-        'attention_transfer', references.attention_transfer, inputs=maps, options={'form': 'paper', 'power': 4},
+        'attention_transfer',
+        references.attention_transfer,
+        inputs=maps,
+        options={'form': 'paper', 'power': 4},
         class_axes={0: (-1, 1), 1: (-1, 1)},
-    ),  # fmt: skip
+    ),
     of_features('similarity_preserving', references.similarity_preserving, coupled=True),
     of_features('rkd_distance', references.rkd_distance, coupled=True),
     of_features('rkd_angle', references.rkd_angle, coupled=True),
     of_features('pkt', references.pkt, coupled=True),
     of_features(
-        'cka', references.cka, coupled=True, inputs=maps,
+        'cka',
+        references.cka,
+        coupled=True,
+        inputs=maps,
         at_same=lambda args: ((args[0], args[0]), np.zeros(EXAMPLES)),
-    ),  # fmt: skip
+    ),
     Entry(
-        'vid', maps_with_rho, references.vid, vid_at_same, extreme_vid,
-        shared=(2,), class_axes={0: (-1, 1), 1: (-1, 1)}, differentiated=(0, 1, 2),
-    ),  # fmt: skip
+        'vid',
+        maps_with_rho,
+        references.vid,
+        vid_at_same,
+        extreme_vid,
+        shared=(2,),
+        class_axes={0: (-1, 1), 1: (-1, 1)},
+        differentiated=(0, 1, 2),
+    ),
     of_features('in_batch_nce', references.in_batch_nce, coupled=True, at_same=all_rows_alike),
     of_features(
-        'in_batch_nce', references.in_batch_nce, coupled=True, at_same=all_rows_alike,
+        'in_batch_nce',
+        references.in_batch_nce,
+        coupled=True,
+        at_same=all_rows_alike,
         options={'symmetric': True, 'temperature': 0.5},
-    ),  # fmt: skip
+    ),
     Entry(
-        'memory_nce', bank_scores, references.memory_nce, even_odds,
+        'memory_nce',
+        bank_scores,
+        references.memory_nce,
+        even_odds,
         lambda args: [(np.full_like(args[0], x), args[1]) for x in (1e4, -1e4, 0.0)],
-        options={'bank_size': BANK}, shared=(1,), differentiated=(0,),
-    ),  # fmt: skip
+        options={'bank_size': BANK},
+        shared=(1,),
+        differentiated=(0,),
+    ),
     Entry(
-        'crd', embeddings_and_rows, references.crd, crd_at_zero, extreme_features,
-        options={'bank_size': BANK}, shared=(4,),
-    ),  # fmt: skip
+        'crd',
+        embeddings_and_rows,
+        references.crd,
+        crd_at_zero,
+        extreme_features,
+        options={'bank_size': BANK},
+        shared=(4,),
+    ),
 ]
 """Every public loss, with the options at which it is examined."""

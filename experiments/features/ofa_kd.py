@@ -1,0 +1,91 @@
+"""OFA-KD: exit branches let a CNN learn from a ViT, and a ViT from a CNN, in the space of logits.
+
+Hao et al., One-for-All: Bridge the Gap Between Heterogeneous Architectures in Knowledge Distillation (arXiv 2310.19444);
+loss and branches as in the authors' code (Hao840/OFAKD, distillers/ofa.py). Every arm has CE(y, p_S) with 0.1 smoothing:
+
+    ofa        + sum over exits and final logits of -sum_c w_c log p_c,   w_c = (p_T[c] + [c = y])^g - [c = y],   g = 1.5
+    branches   the same with g = 1: plain soft cross-entropy at every exit (deep supervision by the teacher)
+    deep       the same exits, taught by the labels alone
+    kd         + KL(p_T || p_S) on the final logits;   hint  + |W f_S - f_T|^2 / n on the pooled features
+    labels     nothing else
+
+Arms are prefixed by their student: `cnn_` learns from a ViT, `vit_` from a CNN.
+"""
+
+import dataclasses
+from functools import partial
+
+from kdjax import losses
+from kdjax.experiment import Experiment
+from kdjax.models.heads import exit_branch, linear_like
+from kdjax.objectives import Part, hard_labels, hint, kl, learned, term
+from kdjax.tasks.small_images import SmallImages
+
+
+@dataclasses.dataclass(frozen=True)
+class OFAKD(SmallImages):
+    train_examples: int | None = 200
+    steps: int = 400
+    crop_padding: int = 1
+    teacher_steps: int = 1000
+    cnn: str = 'resnet8'
+    vit: str = 'vit-48-4'
+    teacher_cnn: str = 'resnet14'
+    teacher_vit: str = 'vit-96-4'
+    gamma: float = 1.5
+    hint_weight: float = 1.0
+    smoothing: float = 0.1
+
+
+def arms(task: OFAKD):
+    labels = hard_labels(smoothing=task.smoothing)
+
+    def exits(stages: int):
+        return [
+            Part(f'exit{s}', partial(exit_branch, remaining=stages - s), (f'student.stage{s}',), like=('student',))
+            for s in range(1, stages + 1)
+        ]
+
+    def at_exits(parts, loss, **options):
+        objective = learned(*parts)
+        for part in parts:
+            objective += term(loss, part.name, *options['reads'], name=f'at_{part.name}', **options['with_'])
+        return objective
+
+    def compared(student: str, teacher: str, stages: int):
+        trained = task.train_teacher(f'teacher_{teacher}', teacher)
+        bound, said = task.live_teacher(trained), task.predictions(f'said_{teacher}', trained)
+        run = partial(task.arm, model=student, reference=said)
+
+        def ofa(gamma: float):
+            where = {'reads': ('teacher', 'batch.label'), 'with_': {'gamma': gamma}}
+            final = term(losses.ofa, 'student', 'teacher', 'batch.label', gamma=gamma)
+            return labels + final + at_exits(exits(stages), losses.ofa, **where)
+
+        deep = at_exits(exits(stages), losses.cross_entropy, reads=('batch.label',), with_={'smoothing': task.smoothing})
+        pooled = hint('student.pooled', 'teacher.pooled', projector=linear_like)
+        return {
+            'labels': run(labels),
+            'kd': run(labels + kl(), bound),
+            'hint': run(labels + task.hint_weight * pooled, bound),
+            'deep': run(labels + deep),
+            'branches': run(ofa(1.0), bound),
+            'ofa': run(ofa(task.gamma), bound),
+        }
+
+    pairs = {'cnn': (task.cnn, task.teacher_vit, 3), 'vit': (task.vit, task.teacher_cnn, 4)}
+    return {f'{kind}_{name}': arm for kind, pair in pairs.items() for name, arm in compared(*pair).items()}
+
+
+experiment = Experiment(
+    title='OFA-KD: across architectures, through exit branches',
+    systems=(430,),
+    config=OFAKD(),
+    arms=arms,
+    claims=(
+        'cnn_ofa > cnn_kd on accuracy',
+        'cnn_kd > cnn_hint on accuracy',
+        'vit_ofa > vit_kd on accuracy',
+        'vit_kd > vit_hint on accuracy',
+    ),
+)

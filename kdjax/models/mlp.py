@@ -1,0 +1,72 @@
+"""Multilayer perceptrons on flattened inputs."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from kdjax.errors import UserError
+from kdjax.models import layers
+from kdjax.models.model import Model, Outputs
+from kdjax.models.norms import norm_layer
+from kdjax.models.seam import from_nnx
+
+
+class MLP(nnx.Module):
+    """(linear, norm, ReLU) per hidden width, then a linear classifier in float32."""
+
+    def __init__(
+        self, inputs: int, widths: Sequence[int], classes: int, *, norm: str, dtype: Any, rngs: nnx.Rngs
+    ):
+        normalise = norm_layer(norm, allowed=('batch', 'group', 'none'))
+        sizes = [inputs, *widths]
+        self.dtype = dtype
+        self.hidden = nnx.List(
+            [
+                layers.linear(a, b, init=layers.he_normal, dtype=dtype, rngs=rngs)
+                for a, b in itertools.pairwise(sizes)
+            ]
+        )
+        self.norms = nnx.List([normalise(width, rngs=rngs) for width in widths])
+        self.classifier = layers.linear(sizes[-1], classes, rngs=rngs)
+
+    def __call__(self, x: jax.Array, *, train: bool, key: jax.Array) -> Outputs:
+        del key
+        x = x.reshape(x.shape[0], -1).astype(self.dtype)
+        taps = {}
+        for i, (linear, norm) in enumerate(zip(self.hidden, self.norms, strict=True), start=1):
+            x = taps[f'hidden{i}'] = jax.nn.relu(norm(linear(x), train=train))
+        taps['pooled'] = x.astype(jnp.float32)
+        return Outputs(self.classifier(taps['pooled']), taps)
+
+
+def mlp(
+    widths: Sequence[int],
+    *,
+    classes: int,
+    image_shape: tuple[int, ...],
+    norm: str = 'batch',
+    dtype: Any = jnp.float32,
+) -> Model:
+    """An MLP with these hidden widths on the flattened image.
+
+    norm: 'batch', 'group' or 'none', between each hidden linear layer and its ReLU.
+    taps: `hidden1`, `hidden2`, ... (after the ReLU, `[batch, width]`) and `pooled`, the last one in float32.
+    """
+    if not widths or min(widths) < 1:
+        raise UserError(f'an MLP needs at least one hidden width, all of them positive; got {tuple(widths)}')
+    inputs = math.prod(image_shape)
+
+    def build(rngs: nnx.Rngs) -> MLP:
+        return MLP(inputs, widths, classes, norm=norm, dtype=dtype, rngs=rngs)
+
+    norm_layer(norm, allowed=('batch', 'group', 'none'))
+    spec = '-'.join(('mlp', *map(str, widths)))
+    name = layers.specification(spec, classes=classes, image_shape=image_shape, norm=norm, dtype=dtype)
+    return from_nnx(build, name=name)

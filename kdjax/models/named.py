@@ -1,0 +1,72 @@
+"""Models by name: what a configuration or a command line says."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import jax.numpy as jnp
+
+from kdjax.errors import UserError, unknown
+from kdjax.models.mlp import mlp
+from kdjax.models.model import Model
+from kdjax.models.resnet import resnet, wide_resnet
+from kdjax.models.vit import vit
+
+GRAMMAR = (
+    'mlp-WIDTH-WIDTH..., resnetDEPTH or resnetDEPTHx4 (depth 6n + 2), wrn-DEPTH-FACTOR (depth 6n + 4), '
+    'vit-WIDTH-DEPTH[-pPATCH][-hHEADS][-token]'
+)
+EXAMPLES = (
+    'mlp-256',
+    'mlp-256-256',
+    'resnet8',
+    'resnet14',
+    'resnet20',
+    'resnet32',
+    'resnet44',
+    'resnet56',
+    'resnet110',
+    'resnet8x4',
+    'resnet32x4',
+    'wrn-16-1',
+    'wrn-16-2',
+    'wrn-40-1',
+    'wrn-40-2',
+    'vit-64-4',
+    'vit-64-4-p2-h8',
+)
+
+_MLP = re.compile(r'mlp((?:-\d+)+)')
+_RESNET = re.compile(r'resnet(\d+)(x4)?')
+_WRN = re.compile(r'wrn-(\d+)-(\d+)')
+_VIT = re.compile(r'vit-(\d+)-(\d+)(?:-p(\d+))?(?:-h(\d+))?(-token)?')
+
+
+def named(
+    spec: str,
+    *,
+    classes: int,
+    image_shape: tuple[int, int, int],
+    norm: str = 'batch',
+    dtype: Any = jnp.float32,
+) -> Model:
+    """The model that a specification names, for images `[batch, *image_shape]` of so many classes.
+
+    spec: `mlp-256-256`, `resnet8`, `resnet8x4`, `wrn-16-2`, `vit-64-4` (width, depth; `-p2` patch, `-h8`
+        heads, `-token` class token instead of mean pooling). Taps: see `models.mlp`, `.resnet` and `.vit`.
+    norm: 'batch' or 'group' ('none' for an MLP); a ViT has LayerNorm whatever this says.
+    Raises UserError for an unknown specification, with the nearest known one and the grammar.
+    """
+    options: dict[str, Any] = {'classes': classes, 'image_shape': tuple(image_shape), 'dtype': dtype}
+    if found := _MLP.fullmatch(spec):
+        return mlp([int(width) for width in found[1].split('-')[1:]], norm=norm, **options)
+    if found := _RESNET.fullmatch(spec):
+        return resnet(int(found[1]), wide=bool(found[2]), norm=norm, **options)
+    if found := _WRN.fullmatch(spec):
+        return wide_resnet(int(found[1]), int(found[2]), norm=norm, **options)
+    if found := _VIT.fullmatch(spec):
+        width, depth, patch, heads = (None if number is None else int(number) for number in found.groups()[:4])
+        pooling = 'token' if found[5] else 'mean'
+        return vit(width, depth, patch=patch, heads=4 if heads is None else heads, pooling=pooling, **options)
+    raise UserError(f'{unknown("model", spec, EXAMPLES)}; grammar: {GRAMMAR}')

@@ -1,0 +1,111 @@
+"""What a result is made of: its digest changes when, and only when, something does."""
+
+import dataclasses
+import types
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tiny
+from kdjax.run import identity
+from kdjax.run.stages import Executor
+from kdjax.run.store import Store
+
+
+@pytest.fixture
+def executor(tmp_path) -> Executor:
+    return Executor(Store(tmp_path), module='tiny')
+
+
+@pytest.fixture(scope='module')
+def arms():
+    return tiny.experiment.resolve()
+
+
+def test_the_same_content_has_the_same_digest(executor, arms):
+    again = tiny.experiment.resolve()
+    for name in arms:
+        assert executor.digest(arms[name].stage, 0) == executor.digest(again[name].stage, 0)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'name': 'arm/other'}, {'config': {'rate': 1}}, {'steps': 7}, {'batch': 8}, {'inputs': {}},
+        {'data': tiny.dataset(27)}, {'reference': None}, {'module': 'kdjax.streams'}, {'shared': True},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_every_part_of_a_stage_is_in_its_digest(executor, arms, change):
+    stage = arms['kd'].stage
+    assert executor.digest(dataclasses.replace(stage, **change), 0) != executor.digest(stage, 0)
+
+
+def test_a_changed_input_changes_what_reads_it(executor):
+    """Twenty-one steps of the teacher are another teacher, so another cache, so another student."""
+    before = tiny.experiment.resolve()['kd'].stage
+
+    def with_teacher(steps):
+        said = before.inputs['teacher'].stage
+        teacher = dataclasses.replace(said.inputs['model'].stage, steps=steps)
+        cache = dataclasses.replace(said, inputs={'model': teacher['variables']['student']})
+        return dataclasses.replace(before, inputs={'teacher': cache['train']})
+
+    assert executor.digest(with_teacher(20), 0) == executor.digest(before, 0)
+    assert executor.digest(with_teacher(21), 0) != executor.digest(before, 0)
+
+
+def test_a_seed_changes_students_but_not_what_is_shared(executor, arms):
+    student, teacher = arms['kd'].stage, arms['kd'].stage.inputs['teacher'].stage
+    assert executor.digest(student, 0) != executor.digest(student, 1)
+    assert executor.digest(teacher, 0) == executor.digest(teacher, 1)
+
+
+def test_the_base_seed_changes_what_is_shared(tmp_path, arms):
+    teacher = arms['kd'].stage.inputs['teacher'].stage
+    digests = {Executor(Store(tmp_path), module='tiny', base_seed=seed).digest(teacher, 0) for seed in (0, 5)}
+    assert len(digests) == 2
+
+
+def test_code_is_the_module_and_everything_of_kdjax_that_it_imports():
+    closure = identity._closure('kdjax.objectives')
+    assert {'kdjax.objectives', 'kdjax.losses', 'kdjax.losses.divergences', 'kdjax.view', 'kdjax.models.model'} <= set(closure)
+    assert 'kdjax.losses._categorical' in closure, 'relative imports count too'
+    assert 'kdjax.run.fit' not in closure
+    assert 'kdjax.losses.divergences' in identity._closure('tiny')
+
+
+def test_changed_code_changes_the_digest(tmp_path, monkeypatch):
+    digests = []
+    for i, text in enumerate(('import kdjax.streams\n', 'import kdjax.streams\nx = 1\n')):
+        path = tmp_path / f'written_{i}.py'
+        path.write_text(text)
+        module = types.ModuleType(f'written_{i}')
+        module.__file__ = str(path)
+        monkeypatch.setitem(__import__('sys').modules, f'written_{i}', module)
+        closure = {n.replace(f'_{i}', ''): p.read_bytes() for n, p in identity._closure(f'written_{i}').items()}
+        digests.append(identity.digest({n: text.decode() for n, text in closure.items()}))
+        assert identity.code(f'written_{i}') == identity.code(f'written_{i}')
+    assert digests[0] != digests[1]
+    assert identity.code('written_0') != identity.code('written_1')
+
+
+def test_digest_ignores_the_order_of_keys():
+    assert identity.digest({'a': 1, 'b': [1, 2]}) == identity.digest({'b': [1, 2], 'a': 1})
+    assert identity.digest({'a': 1}) != identity.digest({'a': 2})
+
+
+def test_state_digest_sees_every_path_type_shape_and_bit():
+    base = {'a': {'w': np.zeros((2, 3), np.float32)}, 'n': np.int32(1)}
+    others = [
+        {'b': {'w': np.zeros((2, 3), np.float32)}, 'n': np.int32(1)},
+        {'a': {'w': np.zeros((3, 2), np.float32)}, 'n': np.int32(1)},
+        {'a': {'w': np.zeros((2, 3), np.float16)}, 'n': np.int32(1)},
+        {'a': {'w': np.full((2, 3), np.float32(1e-45))}, 'n': np.int32(1)},
+        {'a': {'w': np.full((2, 3), np.float32(-0.0))}, 'n': np.int32(1)},
+    ]
+    digests = {identity.state_digest(tree) for tree in (base, *others)}
+    assert len(digests) == 6
+    on_device = {'a': {'w': jnp.zeros((2, 3))}, 'n': jnp.int32(1)}
+    assert identity.state_digest(on_device) == identity.state_digest(base)

@@ -1,0 +1,169 @@
+"""Stages run once, seeds are paired, and the record says all of it."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import tiny
+from kdjax import record as records
+from kdjax.algorithms import supervised
+from kdjax.errors import UserError
+from kdjax.objectives import hard_labels
+from kdjax.run.stages import Executor
+from kdjax.run.store import Store
+from kdjax.run.verify import Verification, verify
+
+KEYS = {
+    'version', 'experiment', 'title', 'systems', 'config', 'dataset', 'split', 'seeds', 'arms', 'claims', 'verdict',
+    'disagreements', 'identity', 'seconds',
+}  # fmt: skip
+
+
+def asked(**given) -> Verification:
+    fields = {'name': 'tests/tiny', 'module': 'tiny', 'experiment': tiny.experiment, 'config': tiny.Settings(), 'seeds': 2}
+    return Verification(**(fields | given))
+
+
+@pytest.fixture(scope='module')
+def store(tmp_path_factory) -> Store:
+    return Store(tmp_path_factory.mktemp('store'))
+
+
+@pytest.fixture(scope='module')
+def verified(store):
+    """The record, and what was said while it was made."""
+    said: list[str] = []
+    with jax.numpy_dtype_promotion('standard'):
+        return verify(asked(), store=store, say=said.append), said
+
+
+def test_what_is_shared_runs_once_and_the_rest_once_per_seed(verified):
+    _, said = verified
+    assert sorted(said) == [
+        'computing said',
+        'training arm/kd, seed 0: 6 steps',
+        'training arm/kd, seed 1: 6 steps',
+        'training arm/labels, seed 0: 6 steps',
+        'training arm/labels, seed 1: 6 steps',
+        'training teacher, seed 0: 20 steps',
+    ]
+
+
+def test_a_second_verification_trains_nothing(verified, store):
+    said: list[str] = []
+    again = verify(asked(), store=store, say=said.append)
+    assert said == []
+    assert records.dumps(again | {'seconds': 0}) == records.dumps(verified[0] | {'seconds': 0})
+
+
+def test_one_more_seed_trains_one_more_of_each_arm(verified, store):
+    said: list[str] = []
+    verify(asked(seeds=3), store=store, say=said.append)
+    assert said == ['training arm/labels, seed 2: 6 steps', 'training arm/kd, seed 2: 6 steps']
+
+
+def test_the_record_has_every_key(verified):
+    record, _ = verified
+    assert set(record) == KEYS
+    assert record['version'] == records.VERSION
+    assert (record['experiment'], record['dataset'], record['split'], record['seeds']) == ('tests/tiny', 'blobs', 'test', [0, 1])
+    assert record['config'] == {'steps': 6, 'learning_rate': 0.1, 'temperature': 2.0}
+    assert set(record['identity']) == {'code', 'config', 'data', 'versions', 'device'}
+    for arm in record['arms'].values():
+        assert set(arm) == {'description', 'metrics', 'curves', 'calibration', 'cost', 'state_sha256'}
+        assert {len(values) for values in arm['metrics'].values()} == {2}
+        assert {'accuracy', 'nll', 'ece', 'agreement', 'kl_to_teacher'} <= set(arm['metrics'])
+        assert arm['curves']['step'] == [6]
+        assert {'seconds', 'peak_memory_bytes', 'parameters'} <= set(arm['cost'])
+        assert len(set(arm['state_sha256'])) == 2
+        assert sum(arm['calibration']['count']) == 24
+
+
+def test_the_record_survives_json(verified, tmp_path):
+    record, _ = verified
+    records.save(record, tmp_path / 'r.json')
+    assert records.load(tmp_path / 'r.json') == json.loads(records.dumps(record))
+
+
+def test_claims_are_judged_on_paired_differences(verified):
+    record, _ = verified
+    (claim,) = record['claims']
+    kd, labels = (record['arms'][name]['metrics']['accuracy'] for name in ('kd', 'labels'))
+    assert claim['differences'] == [a - b for a, b in zip(kd, labels, strict=True)]
+    assert record['verdict'] == claim['verdict']
+
+
+def test_disagreements_are_real(verified, store):
+    record, _ = verified
+    executor = Executor(store, module='tiny')
+    stage = tiny.experiment.resolve()['kd'].stage
+    teacher = np.asarray(executor.reference(stage, 0)['test']).argmax(-1)
+    labels = tiny.dataset()['test'].label
+    for row in record['disagreements']:
+        assert row['teacher'] == teacher[row['index']]
+        assert row['label'] == labels[row['index']]
+        assert any(said != row['teacher'] for said in row['students'].values())
+
+
+def test_the_first_seed_shifts_every_seed_and_the_teacher(store):
+    said: list[str] = []
+    shifted = verify(asked(first_seed=7, seeds=1), store=store, say=said.append)
+    assert shifted['seeds'] == [7]
+    assert sum('training teacher' in line for line in said) == 1
+    assert shifted['claims'][0]['verdict'] == 'inconclusive', 'one seed says nothing'
+    assert json.loads(records.dumps(shifted))['claims'][0]['low'] is None
+
+
+def test_arms_of_one_seed_start_alike_and_other_stages_draw_their_own(store):
+    executor = Executor(store, module='tiny', base_seed=3)
+    arms = tiny.experiment.resolve()
+    kd = arms['kd'].stage
+    assert executor._seed(kd, 4) == executor._seed(arms['labels'].stage, 4) == 4
+    teacher = kd.reference.stage.inputs['model'].stage
+    assert executor._seed(teacher, 4) == executor._seed(teacher, 5) != 4
+    own = dataclasses.replace(teacher, shared=False)
+    assert executor._seed(own, 4) != executor._seed(own, 5)
+
+
+def test_one_program_serves_all_seeds(store):
+    executor = Executor(store, module='tiny')
+    stage = tiny.experiment.resolve()['kd'].stage
+    assert executor.program(stage) is executor.program(stage)
+    assert executor.program(tiny.experiment.resolve()['labels'].stage) is not executor.program(stage)
+
+
+def test_another_temperature_is_another_arm(store):
+    """Options of a loss that the config holds are in the digest through the stage's config; through the code otherwise."""
+    executor = Executor(store, module='tiny')
+    a, b = (
+        executor.digest(dataclasses.replace(tiny.experiment.resolve()['kd'].stage, config={'temperature': t}), 0) for t in (2, 4)
+    )
+    assert a != b
+
+
+def test_a_metric_that_does_not_exist_is_named(store):
+    experiment = dataclasses.replace(tiny.experiment, claims=('kd > labels on acuracy',))
+    with pytest.raises(UserError, match="unknown metric of arm 'kd' 'acuracy'; did you mean 'accuracy'"):
+        verify(asked(experiment=experiment), store=store)
+
+
+def test_an_error_in_an_arm_leaves_the_finished_stages_and_nothing_of_its_own(tmp_path):
+    store = Store(tmp_path)
+
+    def arms(settings):
+        exploding = optax.chain(optax.sgd(1e30), optax.scale(1e30))
+        return {
+            'labels': tiny.arms(settings)['labels'],
+            'kd': tiny.train(supervised(tiny.mlp(), hard_labels(), exploding)),
+        }
+
+    said: list[str] = []
+    with pytest.raises(UserError, match="step 1: 'student/.* is (nan|inf)"):
+        verify(asked(experiment=dataclasses.replace(tiny.experiment, arms=arms)), store=store, say=said.append)
+    kept = sorted(p.name for p in store.root.iterdir())
+    assert len(kept) == 3, 'labels, the teacher and its predictions'
+    assert not any(name.startswith('.') for name in kept)
