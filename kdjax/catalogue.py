@@ -14,8 +14,8 @@ from kdjax.errors import UserError
 class System:
     """One published system.
 
-    id: its number, 0..451, which an experiment names in `systems=(85,)`. title: the paper's. name: the short name.
-    family: one of `families()`. summary: what it does, in one sentence.
+    id: its number, 0..451, which an experiment names in `systems=(85,)`. title: the paper's.
+    name: the short name. family: one of `families()`. summary: what it does, in one sentence.
     outside: why it is outside distillation code (a survey, a serving stack ...); None where it is inside.
     """
 

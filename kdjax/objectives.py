@@ -57,11 +57,12 @@ class Term:
     weights: tuple[Weight, ...] = ()
     where: str | None = None
 
-    def weight(self, step: jax.typing.ArrayLike) -> jax.Array:
+    def weight(self, step: Any) -> jax.Array:
         """The product of the weights at this step."""
         total = jnp.ones((), jnp.float32)
-        for w in self.weights:
-            total = total * jnp.asarray(w(step) if callable(w) else w, jnp.float32)
+        with jax.numpy_dtype_promotion('standard'):  # schedules mix integer steps with floats
+            for w in self.weights:
+                total = total * jnp.asarray(w(step) if callable(w) else w, jnp.float32)
         return total
 
 
@@ -104,6 +105,12 @@ class Objective:
 
     __rmul__ = __mul__
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Everything that its terms and parts read."""
+        reads = [*(t.reads for t in self.terms), *(p.reads for p in self.parts)]
+        return tuple(address for group in reads for address in group)
+
     def __call__(self, view: View) -> dict[str, Reduced]:
         return {term.name: reduce(term, view) for term in self.terms}
 
@@ -133,7 +140,7 @@ def total(reduced: Mapping[str, Reduced]) -> jax.Array:
     """The objective's value: weighted means, added. Raises `UserError` where there is nothing to add."""
     if not reduced:
         raise UserError('an objective of no terms cannot be minimised: add a term that reads its learned parts')
-    return jnp.sum(jnp.stack([r.weight * r.mean for r in reduced.values()]))
+    return sum((r.weight * r.mean for r in reduced.values()), jnp.zeros((), jnp.float32))
 
 
 def term(

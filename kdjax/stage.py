@@ -67,6 +67,7 @@ class Train(Stage):
     data: the `kdjax.data.Dataset`; `batch` examples a step for `steps` steps; `evaluate_every` steps on the validation split.
     measure: `(predictions, labels, reference) -> {metric: float}` on one split, on the host.
     reference: an output of another stage that `measure` compares with, by split (the teacher's predictions).
+    facts: numbers of other stages, each by split, recorded among the final metrics: a scale that was chosen.
     cost: `() -> {name: number}`: parameters, FLOPs, teacher queries, cache bytes of the whole run.
     """
 
@@ -77,6 +78,7 @@ class Train(Stage):
     evaluate_every: int
     measure: Callable[..., dict[str, float]]
     reference: Output | None = None
+    facts: Mapping[str, Output] = dataclasses.field(default_factory=dict)
     cost: Callable[[], dict[str, float]] = dict
 
 
@@ -86,10 +88,13 @@ class Compute(Stage):
 
     call: `(inputs, *, key) -> arrays` or `(arrays, info)`; `inputs` holds the subtree behind each entry of `inputs`.
     data: the data set it reads, if any, for its identity.
+    shapes: `inputs -> arrays` on `jax.ShapeDtypeStruct`s, where `call` is host code that JAX cannot trace; with it
+        an experiment is checked from end to end without running anything.
     """
 
     call: Callable[..., Any]
     data: Any = None
+    shapes: Callable[..., Any] | None = None
 
 
 def graph(*last: Stage) -> dict[str, list[Stage]]:
@@ -99,7 +104,9 @@ def graph(*last: Stage) -> dict[str, list[Stage]]:
     def visit(stage: Stage) -> None:
         if any(stage is seen for seen in ordered):
             return
-        reads = [*stage.inputs.values(), *([stage.reference] if isinstance(stage, Train) and stage.reference else [])]
+        reads = [*stage.inputs.values()]
+        if isinstance(stage, Train):
+            reads += [*([stage.reference] if stage.reference else []), *stage.facts.values()]
         for output in reads:
             visit(output.stage)
         ordered.append(stage)

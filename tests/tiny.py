@@ -1,4 +1,4 @@
-"""Models, data, stages and experiments small enough to compile in a blink, for the tests of everything above them."""
+"""Models, data, stages and experiments small enough to compile in a blink."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def counting(model: Model, calls: list[str], name: str) -> Model:
 
 
 def with_statistics(model: Model) -> Model:
-    """The model on centred images: subtracts the batch mean in training, whose running average it uses otherwise."""
+    """The model on centred images: minus the batch mean in training, minus its running average otherwise."""
 
     def init(key, example):
         stats = {'mean': jnp.zeros(example.shape[1:]), 'batches': jnp.zeros((), jnp.int32)}
@@ -71,7 +71,9 @@ def with_statistics(model: Model) -> Model:
 def linear_like(inputs, target) -> Model:
     """A learned projection to the width of `target`: the simplest projector."""
     shape = (inputs.shape[-1], target.shape[-1])
-    return from_functions(lambda key, x: {'w': 0.1 * jax.random.normal(key, shape)}, lambda p, x: x @ p['w'], name='linear')
+    return from_functions(
+        lambda key, x: {'w': 0.1 * jax.random.normal(key, shape)}, lambda p, x: x @ p['w'], name='linear'
+    )
 
 
 def images(examples: int, seed: int, classes: int = CLASSES) -> tuple[np.ndarray, np.ndarray]:
@@ -87,7 +89,12 @@ def dataset(examples: int = 24) -> Dataset:
     """Three splits of blobs; 12 examples in each held-out one."""
     splits = {'train': images(examples, 1), 'validation': images(12, 2), 'test': images(12, 3)}
     return from_splits(
-        'blobs', splits, class_names=('a', 'b', 'c'), flip_ok=False, crop_padding=0, origin=Origin('a test', 'none', 'tiny')
+        'blobs',
+        splits,
+        class_names=('a', 'b', 'c'),
+        flip_ok=False,
+        crop_padding=0,
+        origin=Origin('a test', 'none', 'tiny'),
     )
 
 
@@ -107,9 +114,18 @@ def cost() -> dict[str, float]:
 def train(algorithm, *, name='arm', steps=6, module=__name__, data=None, **fields) -> Train:
     """A stage that trains on the blobs."""
     return Train(
-        name=name, module=module, config={}, algorithm=algorithm, data=data or dataset(), batch=4, steps=steps,
-        evaluate_every=steps, measure=measure, cost=cost, **fields,
-    )  # fmt: skip
+        name=name,
+        module=module,
+        config={},
+        algorithm=algorithm,
+        data=data or dataset(),
+        batch=4,
+        steps=steps,
+        evaluate_every=steps,
+        measure=measure,
+        cost=cost,
+        **fields,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,16 +138,16 @@ class Settings:
 
 
 def teacher_stage(settings: Settings) -> Train:
-    return train(
-        supervised(mlp(16), hard_labels(), optax.sgd(0.5)), name='teacher', steps=20, shared=True
-    )
+    return train(supervised(mlp(16), hard_labels(), optax.sgd(0.5)), name='teacher', steps=20, shared=True)
 
 
 def table(inputs, *, key):
     """What a cache holds: the teacher's predictions, for the training split and as a reference."""
     model, source = mlp(16), dataset()
     return {
-        split: np.asarray(model.apply(inputs['model'], source[split].image, key=key, train=False)[0].prediction)
+        split: np.asarray(
+            model.apply(inputs['model'], source[split].image, key=key, train=False)[0].prediction
+        )
         for split in source.splits
     }
 
@@ -140,21 +156,32 @@ def arms(settings: Settings) -> dict[str, Train]:
     """Labels only against KD from a cached teacher."""
     said = Output(
         Compute(
-            name='said', module=__name__, config={}, inputs={'model': teacher_stage(settings)['variables']['student']},
-            shared=True, call=table,
+            name='said',
+            module=__name__,
+            config={},
+            inputs={'model': teacher_stage(settings)['variables']['student']},
+            shared=True,
+            call=table,
         )
-    )  # fmt: skip
+    )
     common = {'steps': settings.steps, 'reference': said}
     optimizer = optax.sgd(settings.learning_rate)
     kd = hard_labels() + 4.0 * kl(temperature=settings.temperature)
     return {
         'labels': train(supervised(mlp(), hard_labels(), optimizer), **common),
         'kd': train(
-            supervised(mlp(), kd, optimizer, teachers={'teacher': cached()}), inputs={'teacher': said['train']}, **common
+            supervised(mlp(), kd, optimizer, teachers={'teacher': cached()}),
+            inputs={'teacher': said['train']},
+            **common,
         ),
     }
 
 
 experiment = Experiment(
-    title='Made up for tests', config=Settings(), arms=arms, claims=('kd > labels on accuracy',), systems=(999,), seeds=2
+    title='Made up for tests',
+    config=Settings(),
+    arms=arms,
+    claims=('kd > labels on accuracy',),
+    systems=(999,),
+    seeds=2,
 )

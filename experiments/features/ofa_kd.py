@@ -13,12 +13,13 @@ Arms are prefixed by their student: `cnn_` learns from a ViT, `vit_` from a CNN.
 """
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 
 from kdjax import losses
 from kdjax.experiment import Experiment
 from kdjax.models.heads import exit_branch, linear_like
-from kdjax.objectives import Part, hard_labels, hint, kl, learned, term
+from kdjax.objectives import Objective, Part, hard_labels, hint, kl, learned, term
 from kdjax.tasks.small_images import SmallImages
 
 
@@ -40,37 +41,35 @@ class OFAKD(SmallImages):
 def arms(task: OFAKD):
     labels = hard_labels(smoothing=task.smoothing)
 
-    def exits(stages: int):
-        return [
-            Part(f'exit{s}', partial(exit_branch, remaining=stages - s), (f'student.stage{s}',), like=('student',))
-            for s in range(1, stages + 1)
-        ]
-
-    def at_exits(parts, loss, **options):
-        objective = learned(*parts)
-        for part in parts:
-            objective += term(loss, part.name, *options['reads'], name=f'at_{part.name}', **options['with_'])
+    def at_exits(stages: int, taught: Callable[[str, str], Objective]):
+        """The same objective at an exit behind every stage."""
+        objective = learned()
+        for s in range(1, stages + 1):
+            like = ('student', 'student.pooled', 'teacher.pooled')
+            part = Part(f'exit{s}', partial(exit_branch, remaining=stages - s), (f'student.stage{s}',), like)
+            objective += learned(part) + taught(part.name, f'at_{part.name}')
         return objective
+
+    def ofa(gamma: float, student: str = 'student', name: str = 'ofa'):
+        return term(losses.ofa, student, 'teacher', 'batch.label', gamma=gamma, name=name)
 
     def compared(student: str, teacher: str, stages: int):
         trained = task.train_teacher(f'teacher_{teacher}', teacher)
         bound, said = task.live_teacher(trained), task.predictions(f'said_{teacher}', trained)
-        run = partial(task.arm, model=student, reference=said)
 
-        def ofa(gamma: float):
-            where = {'reads': ('teacher', 'batch.label'), 'with_': {'gamma': gamma}}
-            final = term(losses.ofa, 'student', 'teacher', 'batch.label', gamma=gamma)
-            return labels + final + at_exits(exits(stages), losses.ofa, **where)
+        def arm(objective: Objective):
+            return task.arm(labels + objective, bound, model=student, reference=said)
 
-        deep = at_exits(exits(stages), losses.cross_entropy, reads=('batch.label',), with_={'smoothing': task.smoothing})
-        pooled = hint('student.pooled', 'teacher.pooled', projector=linear_like)
+        def all_for_one(gamma: float):
+            return arm(ofa(gamma) + at_exits(stages, lambda at, name: ofa(gamma, at, name)))
+
         return {
-            'labels': run(labels),
-            'kd': run(labels + kl(), bound),
-            'hint': run(labels + task.hint_weight * pooled, bound),
-            'deep': run(labels + deep),
-            'branches': run(ofa(1.0), bound),
-            'ofa': run(ofa(task.gamma), bound),
+            'labels': arm(learned()),
+            'kd': arm(kl()),
+            'hint': arm(task.hint_weight * hint('student.pooled', 'teacher.pooled', projector=linear_like)),
+            'deep': arm(at_exits(stages, lambda at, name: hard_labels(at, smoothing=task.smoothing, name=name))),
+            'branches': all_for_one(1.0),
+            'ofa': all_for_one(task.gamma),
         }
 
     pairs = {'cnn': (task.cnn, task.teacher_vit, 3), 'vit': (task.vit, task.teacher_cnn, 4)}

@@ -20,10 +20,10 @@ class KD(SmallImages):
     dataset: str = 'mnist5k'
     train_examples: int | None = 500
     student: str = 'mlp-64'
-    teacher: str = 'mlp-512-512'
-    steps: int = 4000
+    teacher: str = 'mlp-256-256'
+    steps: int = 3000
     crop_padding: int = 2
-    teacher_steps: int = 4000
+    teacher_steps: int = 3000
     teacher_crop_padding: int = 2
     temperature: float = 4.0
     alpha: float = 0.9

@@ -21,10 +21,10 @@ class PLD(SmallImages):
     dataset: str = 'mnist5k'
     train_examples: int | None = 500
     student: str = 'mlp-64'
-    teacher: str = 'mlp-512-512'
-    steps: int = 4000
+    teacher: str = 'mlp-256-256'
+    steps: int = 3000
     crop_padding: int = 2
-    teacher_steps: int = 4000
+    teacher_steps: int = 3000
     teacher_crop_padding: int = 2
     kd_alpha: float = 0.9
     kd_temperature: float = 2.0

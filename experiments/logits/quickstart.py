@@ -15,14 +15,18 @@ from kdjax.tasks.small_images import SmallImages
 
 @dataclasses.dataclass(frozen=True)
 class Quickstart(SmallImages):
-    train_examples: int | None = 200
+    train_examples: int | None = 100
+    student: str = 'mlp-128'
+    steps: int = 3000
+    crop_padding: int = 1
+    teacher_steps: int = 2000
     temperature: float = 4.0
 
 
 def arms(task: Quickstart):
     return {
         'labels': task.arm(hard_labels()),
-        'kd': task.arm(0.1 * hard_labels() + 0.9 * kl(temperature=task.temperature), task.cached_teacher()),
+        'kd': task.arm(0.1 * hard_labels() + 0.9 * kl(temperature=task.temperature), task.live_teacher()),
     }
 
 

@@ -24,12 +24,11 @@ from kdjax.tasks.small_images import SmallImages
 
 @dataclasses.dataclass(frozen=True)
 class BDKD(SmallImages):
-    dataset: str = 'mnist5k'
-    train_examples: int | None = 500
+    train_examples: int | None = 150
     student: str = 'mlp-64'
-    peer: str = 'mlp-512-512'
-    steps: int = 3000
-    crop_padding: int = 2
+    peer: str = 'mlp-256-256'
+    steps: int = 2000
+    crop_padding: int = 1
     nu: float = 2.0
 
 

@@ -23,8 +23,11 @@ class PSKD(SmallImages):
     dataset: str = 'mnist5k'
     train_examples: int | None = 500
     student: str = 'mlp-256'
+    teacher: str = 'mlp-256-256'
     steps: int = 3000
     crop_padding: int = 2
+    teacher_steps: int = 3000
+    teacher_crop_padding: int = 2
     alpha: float = 0.8
     smoothing: float = 0.1
 

@@ -25,15 +25,13 @@ from kdjax.tasks.small_images import SmallImages
 
 @dataclasses.dataclass(frozen=True)
 class MEALV2(SmallImages):
-    dataset: str = 'mnist5k'
-    train_examples: int | None = 500
+    train_examples: int | None = 150
     student: str = 'mlp-64'
-    teacher: str = 'mlp-512-512'
-    steps: int = 3000
-    crop_padding: int = 2
-    teacher_steps: int = 4000
-    teacher_crop_padding: int = 2
-    pretraining_steps: int = 3000
+    teacher: str = 'mlp-256-256'
+    steps: int = 2000
+    crop_padding: int = 1
+    teacher_steps: int = 2000
+    pretraining_steps: int = 2000
     teachers: int = 3
 
 

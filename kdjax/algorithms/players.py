@@ -124,6 +124,10 @@ def _shapes(tree: Any) -> Any:
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree)
 
 
+def _always(value: Any) -> Callable[[View], Any]:
+    return lambda view: value
+
+
 def _build(part: Part, view: View) -> Model:
     return part.build(*(_shapes(view[a]) for a in part.reads + part.like))
 
@@ -155,7 +159,7 @@ def _view(
     def source(name: str, teacher: Teacher):
         return lambda view: teacher.apply(memory[name], frozen, view, key=stream(key, f'{name}/teacher', step))
 
-    nodes = {n: learner(n, lambda _, m=p.model: m, p.reads) for n, p in cast.players.items()}
+    nodes = {n: learner(n, _always(p.model), p.reads) for n, p in cast.players.items()}
     nodes |= {n: source(n, t) for n, t in cast.teachers.items()}
     nodes |= {n: learner(n, partial(_build, part), part.reads) for n, part in cast.parts.items()}
     return View(nodes, batch, step)
@@ -201,7 +205,8 @@ def _init(cast: _Cast, key: jax.Array, frozen: Frozen, example: Batch) -> State:
 def _step(cast: _Cast, state: State, frozen: Frozen, batch: Batch, key: jax.Array):
     step = state['step']
     batch = cast.prepare(batch, key=stream(key, 'prepare', step), train=True)
-    variables, optimizer, metrics = dict(state['variables']), {}, {}
+    variables, optimizer = dict(state['variables']), {}
+    metrics: dict[str, jax.Array] = {}
     said: dict[str, Outputs] = {}
     for name, player in cast.players.items():
         params, optimizer[name], measured, updates, outputs = _move(
@@ -240,7 +245,7 @@ def _move(cast: _Cast, name: str, player: Player, state: State, frozen: Frozen, 
 
 
 def _remember(cast: _Cast, state: State, said: Mapping[str, Outputs], batch: Batch, variables):
-    view = View({n: lambda _, o=outputs: o for n, outputs in said.items()}, batch, state['step'])
+    view = View({n: _always(outputs) for n, outputs in said.items()}, batch, state['step'])
     return {n: t.update(state['memory'][n], view, variables) for n, t in cast.teachers.items()}
 
 

@@ -8,11 +8,10 @@ import pathlib
 from typing import Annotated, Any, Literal
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 from kdjax import record as records
 from kdjax.cli.parsing import options, with_overrides
+from kdjax.cli.printing import printer, table
 from kdjax.cli.sites import results_folder, write_report
 from kdjax.data.listing import available
 from kdjax.errors import unknown
@@ -39,10 +38,10 @@ def list_experiments(arguments: list[str]) -> int:
     if asked.json:
         print(json.dumps(rows, indent=1))
         return 0
-    table = Table('name', 'systems', 'title', 'verdict')
+    shown = table('name', 'systems', 'title', 'verdict')
     for row in rows:
-        table.add_row(row['name'], ', '.join(map(str, row['systems'])), row['title'], row['verdict'] or 'not yet')
-    Console().print(table)
+        shown.add_row(row['name'], ', '.join(map(str, row['systems'])), row['title'], row['verdict'] or 'not yet')
+    printer().print(shown)
     return 0
 
 
@@ -69,13 +68,13 @@ class Show:
 def show(arguments: list[str]) -> int:
     _, found, config = with_overrides(Show, 'show', arguments)
     arms = found.experiment.resolve(config)
-    console = Console()
+    console = printer()
     console.print(f'[bold]{found.name}[/bold]  {found.experiment.title}\n\n{found.about}\n', highlight=False)
-    settings = Table('setting', 'value', title='configuration')
+    settings = table('setting', 'value', title='configuration')
     for name, value in dataclasses.asdict(config).items():
         settings.add_row(name, str(value))
     console.print(settings)
-    costs = Table('arm', 'parameters', 'forward FLOPs', 'student GFLOPs', 'teacher GFLOPs', 'about')
+    costs = table('arm', 'parameters', 'forward FLOPs', 'student GFLOPs', 'teacher GFLOPs', 'about')
     for name, arm in arms.items():
         cost = arm.stage.cost()
         costs.add_row(
@@ -112,8 +111,8 @@ class Data:
 
 def data(arguments: list[str]) -> int:
     options(Data, 'data', arguments)
-    table = Table('name', 'here', 'source', 'size', 'licence', 'how to get it')
+    shown = table('name', 'here', 'source', 'size', 'licence', 'how to get it')
     for row in available():
-        table.add_row(row.name, 'yes' if row.here else 'no', row.source, row.size, row.licence, row.how)
-    Console().print(table)
+        shown.add_row(row.name, 'yes' if row.here else 'no', row.source, row.size, row.licence, row.how)
+    printer().print(shown)
     return 0

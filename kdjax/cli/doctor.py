@@ -8,10 +8,9 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from rich.console import Console
-from rich.table import Table
 
 from kdjax.cli.parsing import options
+from kdjax.cli.printing import printer, table
 from kdjax.errors import UserError
 from kdjax.run import identity
 from kdjax.run.find import names
@@ -25,7 +24,7 @@ class Doctor:
 
 def doctor(arguments: list[str]) -> int:
     options(Doctor, 'doctor', arguments)
-    table = Table('check', 'finding', 'ok')
+    shown = table('check', 'finding', 'ok')
     failed = 0
     for name, check in _CHECKS.items():
         try:
@@ -33,8 +32,8 @@ def doctor(arguments: list[str]) -> int:
         except (UserError, AssertionError, OSError, RuntimeError) as error:
             finding, ok = str(error), False
         failed += not ok
-        table.add_row(name, finding, 'yes' if ok else '[red]no')
-    Console().print(table)
+        shown.add_row(name, finding, 'yes' if ok else '[red]no')
+    printer().print(shown)
     return 1 if failed else 0
 
 

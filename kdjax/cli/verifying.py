@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from kdjax import record as records
 from kdjax.cli.parsing import with_overrides
+from kdjax.cli.printing import printer, table
 from kdjax.cli.progress import progress
 from kdjax.cli.sites import results_folder, write_report
 from kdjax.errors import UserError
@@ -56,7 +56,7 @@ def verify(arguments: list[str]) -> int:
     if asked.json:
         sys.stdout.write(records.dumps(record))
     else:
-        show(record, Console())
+        show(record, printer())
         if path is not None:
             print(f'record  {path}')
             print(f'report  {write_report(asked.site)}')
@@ -78,17 +78,16 @@ def _keep(asked: Verify, record: dict[str, Any], *, standard: bool) -> pathlib.P
 def show(record: dict[str, Any], console: Console) -> None:
     """The one table of a verification, and its claims."""
     names = [m for m in ('accuracy', 'nll', 'ece', 'agreement') if all(m in a['metrics'] for a in record['arms'].values())]
-    table = Table(title=f'{record["title"]}  ({record["dataset"]}, {record["split"]} split, {len(record["seeds"])} seeds)')
-    for column in ('arm', *names, 'GFLOPs', 'teacher GFLOPs', 'seconds'):
-        table.add_column(column, justify='left' if column == 'arm' else 'right')
+    title = f'{record["title"]}  ({record["dataset"]}, {record["split"]} split, {len(record["seeds"])} seeds)'
+    results = table('arm', *names, 'GFLOPs', 'teacher GFLOPs', 'seconds', title=title)
     for name, arm in record['arms'].items():
         cost = arm['cost']
-        table.add_row(
+        results.add_row(
             name, *(_interval(arm['metrics'][m], percent=m in ('accuracy', 'agreement')) for m in names),
             f'{cost["student_flops"] / 1e9:.1f}', f'{cost["teacher_flops"] / 1e9:.1f}', f'{cost["seconds"]:.1f}',
         )  # fmt: skip
-    console.print(table)
-    verdicts = Table('claim', 'paired difference', '95 % interval', 'verdict')
+    console.print(results)
+    verdicts = table('claim', 'paired difference', '95 % interval', 'verdict')
     for c in record['claims']:
         verdicts.add_row(c['text'], f'{c["mean"]:+.4f}', f'[{c["low"]:+.4f}, {c["high"]:+.4f}]'.replace('[', r'\['), c['verdict'])
     console.print(verdicts)

@@ -39,5 +39,5 @@ def forward_flops(model: Model, example: Any, variables: Variables | None = None
     def predict(variables: Variables, inputs: Any, key: jax.Array) -> Any:
         return model.apply(variables, inputs, key=key, train=False)[0].prediction
 
-    analysis = jax.jit(predict).lower(variables, shapes, key).cost_analysis()
+    analysis: Any = jax.jit(predict).lower(variables, shapes, key).cost_analysis()
     return float(analysis['flops']) / jax.tree.leaves(shapes)[0].shape[0]

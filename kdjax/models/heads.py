@@ -22,7 +22,8 @@ from kdjax.models.norms import norm_layer
 from kdjax.models.seam import from_nnx
 from kdjax.models.vit import Block, LayerNorm
 
-Shape = jax.ShapeDtypeStruct
+Shape = jax.ShapeDtypeStruct | jax.Array
+"""Only the shape is read."""
 
 
 class _Mapped(nnx.Module):
@@ -95,7 +96,8 @@ def regressor_like(student: Shape, teacher: Shape) -> Model:
     kernel = tuple(1 + s - t for s, t in zip(_feature_map(student), _feature_map(teacher), strict=True))
     if min(kernel) < 1:
         raise UserError(
-            f'student map {student.shape} is smaller than teacher map {teacher.shape}: read an earlier stage'
+            f'the student map {student.shape} is smaller than the teacher map {teacher.shape}: '
+            'read an earlier stage'
         )
     inputs, outputs = student.shape[-1], teacher.shape[-1]
 
@@ -293,6 +295,8 @@ def exit_branch(
         raise UserError(
             f'a grid of {side}x{side} tokens does not merge {merges} times: choose another patch size'
         )
+    if inputs % heads:
+        raise UserError(f'{heads} heads do not divide a width of {inputs}: pass heads=')
     blocks = max(remaining, 1)
     return from_nnx(
         lambda rngs: _TokenExit(inputs, merges, blocks, heads, classes, class_token, rngs=rngs),
@@ -320,13 +324,13 @@ class _Discriminator(nnx.Module):
         return jax.nn.relu(x) if self.last_relu else x
 
 
-def discriminator(student: Shape, *teacher: Shape, last_relu: bool = True, floor: int = 8) -> Model:
+def discriminator(student: Shape, *teacher: Shape, last_relu: bool = True, minimum: int = 8) -> Model:
     """MEAL V2's: linear layers C -> C/8 -> C/64 -> 2 on raw logits, a ReLU after each and after the last.
 
     Reads the student's logits `[batch, C]`, or a tuple (student's, teacher's). The prediction has two logits
     for each row, `[rows, 2]`, the student's rows first; taps `of_student` and `of_teacher` hold them apart.
-    last_relu: with it, as released, neither logit can be negative. floor: the least hidden width; C/8 and
-    C/64 would be 1 and 0 for ten classes, and a narrow layer of ReLUs is easily born dead.
+    last_relu: with it, as released, neither logit can be negative. minimum: the least hidden width; C/8
+    and C/64 would be 1 and 0 for ten classes, and a narrow layer of ReLUs is easily born dead.
 
     Raises UserError where student and teacher differ in classes. Source: arXiv 2009.08453; szq0214/MEAL-V2,
     models/discriminator.py.
@@ -336,7 +340,7 @@ def discriminator(student: Shape, *teacher: Shape, last_relu: bool = True, floor
         raise UserError(
             f'student has {classes} classes, teacher {teacher[0].shape[-1]}: one discriminator needs the same'
         )
-    widths = (classes, max(floor, classes // 8), max(floor, classes // 64), 2)
+    widths = (classes, max(minimum, classes // 8), max(minimum, classes // 64), 2)
     return from_nnx(
         lambda rngs: _Discriminator(widths, last_relu, rngs=rngs),
         name=f'discriminator(widths={widths}, last_relu={last_relu})',

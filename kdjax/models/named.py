@@ -66,7 +66,7 @@ def named(
     if found := _WRN.fullmatch(spec):
         return wide_resnet(int(found[1]), int(found[2]), norm=norm, **options)
     if found := _VIT.fullmatch(spec):
-        width, depth, patch, heads = (None if number is None else int(number) for number in found.groups()[:4])
+        width, depth, patch = int(found[1]), int(found[2]), None if found[3] is None else int(found[3])
         pooling = 'token' if found[5] else 'mean'
-        return vit(width, depth, patch=patch, heads=4 if heads is None else heads, pooling=pooling, **options)
+        return vit(width, depth, patch=patch, heads=int(found[4] or 4), pooling=pooling, **options)
     raise UserError(f'{unknown("model", spec, EXAMPLES)}; grammar: {GRAMMAR}')

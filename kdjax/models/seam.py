@@ -31,10 +31,11 @@ def from_nnx(build: Callable[[nnx.Rngs], Any], *, name: str) -> Model:
     @functools.cache
     def split() -> tuple[Any, dict, dict]:
         module = nnx.eval_shape(lambda: build(nnx.Rngs(jax.random.key(0))))
-        graph, params, stats = nnx.split(module, nnx.Param, ...)
         if jax.tree.leaves(nnx.state(module, nnx.RngState)):
             raise UserError(f"model '{name}' stores nnx.Rngs: draw from the `key` of the call instead")
-        return graph, nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
+        kinds = (nnx.Param, nnx.Not(nnx.Param))
+        params, stats = (nnx.to_pure_dict(nnx.state(module, kind)) for kind in kinds)
+        return nnx.graphdef(module), params, stats
 
     def init(key: jax.Array, example: Any) -> Variables:
         del example
@@ -67,7 +68,7 @@ def from_linen(module: linen.Module, *, name: str) -> Model:
     """
     takes_train = 'train' in inspect.signature(module.__call__).parameters
 
-    def mode(train: bool) -> dict[str, bool]:
+    def mode(train: bool) -> dict[str, Any]:
         return {'train': train} if takes_train else {}
 
     def init(key: jax.Array, example: Any) -> Variables:

@@ -16,7 +16,11 @@ def atlas(entries: Sequence[Entry]) -> Safe:
     return page(
         'Atlas',
         tag('h1', 'Atlas'),
-        tag('p', f'The {len(entries)} published systems that kdjax answers to, and how far it has come.', class_='lead'),
+        tag(
+            'p',
+            f'The {len(entries)} published systems that kdjax answers to, and how far it has come.',
+            class_='lead',
+        ),
         _controls(entries),
         tag('p', f'{len(entries)} systems', id='shown', role='status', class_='note'),
         tag('ol', [_row(e) for e in entries], class_='atlas', id='rows'),
@@ -28,15 +32,31 @@ def atlas(entries: Sequence[Entry]) -> Safe:
 def _controls(entries: Sequence[Entry]) -> Safe:
     families = _counted([e.system.family for e in entries])
     statuses = _counted([s for e in entries for s in e.statuses])
-    search = tag('input', type='search', id='search', placeholder='name, title, idea …', autocomplete='off', spellcheck='false')
+    search = tag(
+        'input',
+        type='search',
+        id='search',
+        placeholder='name, title, idea …',
+        autocomplete='off',
+        spellcheck='false',
+    )
     return tag(
         'form',
         tag('label', tag('span', 'Search'), search),
-        tag('label', tag('span', 'Family'), _select('family', [(f, f, n) for f, n in sorted(families.items())])),
-        tag('label', tag('span', 'Status'),
-            _select('status', [(s, said, statuses[s]) for s, said in STATUSES.items() if s in statuses])),
-        class_='controls', role='search', id='controls',
-    )  # fmt: skip
+        tag(
+            'label',
+            tag('span', 'Family'),
+            _select('family', [(f, f, n) for f, n in sorted(families.items())]),
+        ),
+        tag(
+            'label',
+            tag('span', 'Status'),
+            _select('status', [(s, said, statuses[s]) for s, said in STATUSES.items() if s in statuses]),
+        ),
+        class_='controls',
+        role='search',
+        id='controls',
+    )
 
 
 def _counted(values: Sequence[str]) -> dict[str, int]:
@@ -44,7 +64,12 @@ def _counted(values: Sequence[str]) -> dict[str, int]:
 
 
 def _select(key: str, options: Sequence[tuple[str, str, int]]) -> Safe:
-    return tag('select', tag('option', 'all', value=''), [tag('option', f'{s} ({n})', value=v) for v, s, n in options], id=key)
+    return tag(
+        'select',
+        tag('option', 'all', value=''),
+        [tag('option', f'{s} ({n})', value=v) for v, s, n in options],
+        id=key,
+    )
 
 
 def _row(entry: Entry) -> Safe:
@@ -54,11 +79,15 @@ def _row(entry: Entry) -> Safe:
     return tag(
         'li',
         tag('span', f'{s.id}', class_='number'),
-        tag('div', tag('h2', s.name), title, None if s.outside else tag('p', s.summary, class_='summary'), why),
+        tag(
+            'div', tag('h2', s.name), title, None if s.outside else tag('p', s.summary, class_='summary'), why
+        ),
         tag('span', s.family, class_='family'),
         tag('div', [badge(t) for t in entry.statuses], _experiments(entry), class_='state'),
-        id=f's{s.id}', data_family=s.family, data_status=' '.join(entry.statuses),
-    )  # fmt: skip
+        id=f's{s.id}',
+        data_family=s.family,
+        data_status=' '.join(entry.statuses),
+    )
 
 
 def _experiments(entry: Entry) -> Safe | None:

@@ -19,7 +19,7 @@ Images = Callable[[str, list[int]], np.ndarray | None]
 CURVES = ('accuracy', 'nll', 'loss', 'agreement')
 """Drawn where a record has them, after the metrics of its claims."""
 
-COSTS: dict[str, tuple[str, Callable[[float | None], str]]] = {
+COSTS: dict[str, tuple[str, Callable[[numbers.Number], str]]] = {
     'parameters': ('parameters', numbers.quantity),
     'forward_flops': ('forward pass', lambda v: numbers.quantity(v, 'FLOP')),
     'student_flops': ('student, training', lambda v: numbers.quantity(v, 'FLOP')),
@@ -51,31 +51,42 @@ def detail(shown: Page, images: Images | None) -> Safe:
 
 
 def _heading(shown: Page, record: Mapping[str, Any]) -> Safe:
-    facts = join(shown.name, f'{record["dataset"]}, {record["split"]} split', numbers.counted(len(record['seeds']), 'seed'),
-                 between=' · ')  # fmt: skip
+    facts = join(
+        shown.name,
+        f'{record["dataset"]}, {record["split"]} split',
+        numbers.counted(len(record['seeds']), 'seed'),
+        between=' · ',
+    )
     covered = [system_link(n, system(n).name, '../../') for n in shown.systems]
     return join(
         tag('p', facts, class_='facts'),
         tag('h1', shown.title),
         tag('p', badge(shown.status), class_='verdict'),
-        tag('p', 'Answers to ', join(covered, between=', '), class_='facts') if covered else None,
+        tag('p', 'Answers to ', join(covered, between=', '), class_='facts covered') if covered else None,
     )
 
 
-def _claims(record: Mapping[str, Any]) -> Safe:
+def _claims(record: Mapping[str, Any]) -> Safe | None:
+    if not record['claims']:
+        return None
     note = (
-        'Difference of the two arms at equal seed: one dot for each seed, below them the mean with its 95 % Student-t '
-        'interval. The claimed side is shaded.'
+        'Difference of the two arms at equal seed: one dot for each seed, below them the mean with its '
+        '95 % Student-t interval. The claimed side is shaded.'
     )
-    return section('Claims', tag('div', [_claim(c) for c in record['claims']], class_='figures'), note=note, key='claims')
+    return section(
+        'Claims', tag('div', [_claim(c) for c in record['claims']], class_='figures'), note=note, key='claims'
+    )
 
 
 def _claim(claim: Mapping[str, Any]) -> Safe:
     mean, span = numbers.difference(claim['metric'], claim['mean'], claim['low'], claim['high'])
     told = (tag('code', claim['text']), ' ', badge(claim['verdict']))
-    value = f'{claim["left"]} − {claim["right"]}: {mean}, interval {span}'
-    return tag('figure', tag('figcaption', tag('span', *told, class_='title'), tag('span', value)),
-               figures.paired_differences(claim))  # fmt: skip
+    value = (f'{claim["left"]} − {claim["right"]}: {mean}, interval ', tag('span', span, class_='whole'))
+    return tag(
+        'figure',
+        tag('figcaption', tag('span', *told, class_='title'), tag('span', *value)),
+        figures.paired_differences(claim),
+    )
 
 
 def _metrics(record: Mapping[str, Any]) -> Safe:
@@ -84,21 +95,37 @@ def _metrics(record: Mapping[str, Any]) -> Safe:
     own = [m for m in metrics if '/' not in m]
     other = [m for m in metrics if '/' in m]
     note = f'Mean over {numbers.counted(len(record["seeds"]), "seed")} ± half of its 95 % interval.'
-    described = [join(tag('dt', n), tag('dd', a['description'])) for n, a in arms.items() if a.get('description')]
+    described = [
+        join(tag('dt', n), tag('dd', a['description'])) for n, a in arms.items() if a.get('description')
+    ]
     return section(
         'Results',
         tag('dl', described, class_='arms') if described else None,
         _metric_table(arms, own),
-        _metric_table({n: a for n, a in arms.items() if any(m in a['metrics'] for m in other)}, other) if other else None,
+        _metric_table(_having(arms, other), other) if other else None,
         tag('details', tag('summary', 'Every seed'), _every_seed(record, metrics)),
-        note=note, key='results',
-    )  # fmt: skip
+        note=note,
+        key='results',
+    )
+
+
+def _having(arms: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, Any]:
+    return {n: a for n, a in arms.items() if any(m in a['metrics'] for m in metrics)}
 
 
 def _metric_table(arms: Mapping[str, Any], metrics: Sequence[str]) -> Safe:
-    header = ['arm', *(f'{numbers.label(m)} {numbers.BETTER.get(numbers.base(m), "")}'.strip() for m in metrics)]
+    header = [
+        'arm',
+        *(f'{numbers.label(m)} {numbers.BETTER.get(numbers.base(m), "")}'.strip() for m in metrics),
+    ]
     rows = [
-        [name, *(numbers.summary(m, arm['metrics'][m]) if m in arm['metrics'] else numbers.NONE for m in metrics)]
+        [
+            name,
+            *(
+                numbers.summary(m, arm['metrics'][m]) if m in arm['metrics'] else numbers.NONE
+                for m in metrics
+            ),
+        ]
         for name, arm in arms.items()
     ]
     return table(header, rows)
@@ -108,7 +135,7 @@ def _every_seed(record: Mapping[str, Any], metrics: Sequence[str]) -> list[Safe]
     header = ['arm', *(f'seed {s}' for s in record['seeds'])]
 
     def values(metric: str) -> list[list[Content]]:
-        having = {n: a for n, a in record['arms'].items() if metric in a['metrics']}
+        having = _having(record['arms'], [metric])
         return [[n, *(numbers.one(metric, v) for v in a['metrics'][metric])] for n, a in having.items()]
 
     units = {m: f'{numbers.label(m)}{", %" if numbers.is_share(m) else ""}' for m in metrics}
@@ -126,8 +153,13 @@ def _curves(record: Mapping[str, Any]) -> Safe | None:
     drawn = [_curve(m, arms) for m in wanted if m in there]
     if not drawn:
         return None
-    note = 'While training, on data that is neither trained nor tested on: the mean over seeds, in a band from the lowest to the highest.'
-    return section('Learning curves', _legend(arms), tag('div', drawn, class_='figures'), note=note, key='curves')
+    note = (
+        'While training, on data that is neither trained nor tested on: the mean over seeds, '
+        'in a band from the lowest to the highest.'
+    )
+    return section(
+        'Learning curves', _legend(arms), tag('div', drawn, class_='figures'), note=note, key='curves'
+    )
 
 
 def _curve(metric: str, arms: Mapping[str, Any]) -> Safe:
@@ -149,30 +181,43 @@ def _calibration(record: Mapping[str, Any]) -> Safe | None:
     if not drawn:
         return None
     note = (
-        'Accuracy against confidence over all seeds. On the dashed line a confidence of 80 % is right four times out of '
-        'five; below it the model is too sure. The area of a dot is its share of the examples.'
+        'Accuracy against confidence over all seeds. On the dashed line a confidence of 80 % is right four '
+        'times out of five; below it the model is too sure. The area of a dot is its share of the examples.'
     )
     return section('Calibration', tag('div', drawn, class_='figures small'), note=note, key='calibration')
 
 
 def _disagreements(record: Mapping[str, Any], images: Images | None) -> Safe | None:
     listed = record.get('disagreements') or []
-    pictures = images(record['dataset'], [d['index'] for d in listed]) if listed and images is not None else None
+    pictures = (
+        images(record['dataset'], [d['index'] for d in listed]) if listed and images is not None else None
+    )
     if pictures is None or len(pictures) != len(listed):
         return None
     cells = [_disagreement(d, p) for d, p in zip(listed, scaled(pictures), strict=True)]
     note = (
-        f'Images of the {record["split"]} split on which the teacher and at least one student (seed {record["seeds"][0]}) '
-        'differ, those with most dissent first. Wrong answers are struck out.'
+        f'Images of the {record["split"]} split on which the teacher and at least one student '
+        f'(seed {record["seeds"][0]}) differ, those with most dissent first. Wrong answers are struck out.'
     )
-    return section('Where teacher and student disagree', tag('ol', cells, class_='gallery'), note=note, key='disagreements')
+    return section(
+        'Where teacher and student disagree',
+        tag('ol', cells, class_='gallery'),
+        note=note,
+        key='disagreements',
+    )
 
 
 def _disagreement(case: Mapping[str, Any], image: np.ndarray) -> Safe:
     truth = case['label']
     said = [join(tag('dt', n), tag('dd', _answer(v, truth))) for n, v in case['students'].items()]
-    answers = tag('dl', tag('dt', 'label'), tag('dd', f'{truth}'), tag('dt', 'teacher'),
-                  tag('dd', _answer(case['teacher'], truth)), said)  # fmt: skip
+    answers = tag(
+        'dl',
+        tag('dt', 'label'),
+        tag('dd', f'{truth}'),
+        tag('dt', 'teacher'),
+        tag('dd', _answer(case['teacher'], truth)),
+        said,
+    )
     return tag('li', picture(image, f'test image {case["index"]}, label {truth}'), answers)
 
 

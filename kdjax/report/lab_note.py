@@ -2,66 +2,24 @@
 
 from __future__ import annotations
 
-import html
 import re
 import textwrap
 
 from kdjax.report.markup import Safe, join, tag
+from kdjax.report.maths import indices, maths
 
-GREEK = {
-    'alpha': 'α', 'beta': 'β', 'gamma': 'γ', 'delta': 'δ', 'epsilon': 'ε', 'eps': 'ε', 'zeta': 'ζ', 'eta': 'η',
-    'theta': 'θ', 'kappa': 'κ', 'lambda': 'λ', 'mu': 'μ', 'nu': 'ν', 'xi': 'ξ', 'pi': 'π', 'rho': 'ρ', 'sigma': 'σ',
-    'tau': 'τ', 'phi': 'φ', 'chi': 'χ', 'psi': 'ψ', 'omega': 'ω', 'Delta': 'Δ', 'Theta': 'Θ', 'Lambda': 'Λ',
-    'Sigma': 'Σ', 'Phi': 'Φ', 'Psi': 'Ψ', 'Omega': 'Ω',
-}  # fmt: skip
-OPERATORS = {'sum': '∑', 'prod': '∏', 'sqrt': '√', 'inf': '∞', 'infinity': '∞', 'grad': '∇'}
-NAMES = {'KL', 'CE', 'JS', 'JSD', 'TV', 'MSE', 'L', 'log', 'exp', 'max', 'min', 'mean', 'softmax', 'sg'}
-SIGNS = (
-    ('&lt;-&gt;', '↔'), ('-&gt;', '→'), ('&lt;-', '←'), ('&lt;=', '≤'), ('&gt;=', '≥'), ('||', '‖'),
-    ('...', '…'), (' * ', ' · '), (' - ', ' − '), ('!=', '≠'), ('~=', '≈'),
-)  # fmt: skip
-
-_SCRIPT = r'\{[^{}]*\}|\([^()]*\)|[A-Za-z0-9*]+'
-_ATOM = re.compile(rf'(?<![A-Za-z0-9_&])([A-Za-z]+)(?:_({_SCRIPT}))?(?:\^({_SCRIPT}))?(?![A-Za-z0-9_;])')
+_LABEL = re.compile(r'\S+(?: \S+)* {2,}(?=\S)')
 _COMMAND = re.compile(r'^\s*(\$ |kdjax |python|pip )', re.M)
 _INLINE = re.compile(r'`([^`]+)`|\barXiv[: ](\d{4}\.\d{4,5}|[a-z-]+/\d{7})|https?://[^\s<>()]*[^\s<>().,;]')
 
 
-def maths(text: str) -> Safe:
-    """Plain-text maths made readable: Greek letters, sub- and superscripts, real signs. Nothing else is changed.
-
-    `T^2 KL(p_T || p_S)` -> `T² KL(p_T ‖ p_S)` with HTML sub- and superscripts. Names of several letters that are not
-    maths (`student_logits`) are left as they are.
-    """
-    escaped = html.escape(text, quote=False)
-    for plain, sign in SIGNS:
-        escaped = escaped.replace(plain, sign)
-    return Safe(_ATOM.sub(_atom, escaped))
-
-
-def _atom(found: re.Match[str]) -> str:
-    name, below, above = found.groups()
-    known = len(name) == 1 or name in GREEK or name in OPERATORS or name in NAMES
-    if not known:
-        return found[0]
-    shown = GREEK.get(name, OPERATORS.get(name, name))
-    below = f'<sub>{_inner(below)}</sub>' if below else ''
-    above = f'<sup>{_inner(above, keep_round=True)}</sup>' if above else ''
-    return shown + below + above
-
-
-def _inner(script: str, keep_round: bool = False) -> str:
-    bare = script[1:-1] if script[0] == '{' or (script[0] == '(' and not keep_round) else script
-    return _ATOM.sub(_atom, bare)
-
-
 def prose(text: str) -> Safe:
-    """A paragraph's text: `code`, arXiv numbers and addresses as links."""
+    """A paragraph's text: `code`, indices as maths, arXiv numbers and addresses as links."""
     out, at = [], 0
     for found in _INLINE.finditer(text):
-        out += [text[at : found.start()], _inline(found)]
+        out += [indices(text[at : found.start()]), _inline(found)]
         at = found.end()
-    return join(out, text[at:])
+    return join(out, indices(text[at:]))
 
 
 def _inline(found: re.Match[str]) -> Safe:
@@ -75,7 +33,7 @@ def blocks(docstring: str) -> list[tuple[bool, str]]:
     """(indented?, text) of every block: neighbouring lines of the same kind between blank lines."""
     found: list[tuple[bool, list[str]]] = []
     fresh = True
-    for line in textwrap.dedent(_first_line_dedented(docstring)).splitlines():
+    for line in docstring.strip('\n').splitlines():
         if not line.strip():
             fresh = True
             if found and found[-1][0]:
@@ -91,12 +49,6 @@ def blocks(docstring: str) -> list[tuple[bool, str]]:
     return [(indented, '\n'.join(lines).rstrip()) for indented, lines in found]
 
 
-def _first_line_dedented(docstring: str) -> str:
-    """A docstring's first line stands beside the quotes: the other lines alone tell the margin."""
-    first, newline, rest = docstring.strip('\n').partition('\n')
-    return first.strip() + newline + textwrap.dedent(rest)
-
-
 def render(docstring: str) -> Safe:
     """The whole lab note. The first paragraph stands out."""
     out = []
@@ -106,5 +58,12 @@ def render(docstring: str) -> Safe:
         elif _COMMAND.search(text):
             out.append(tag('pre', textwrap.dedent(text), tabindex=0))
         else:
-            out.append(tag('pre', maths(textwrap.dedent(text)), class_='maths', tabindex=0))
+            out.append(_display(textwrap.dedent(text).splitlines()))
     return join(out)
+
+
+def _display(lines: list[str]) -> Safe:
+    """Lines of maths; what does not fit goes on below the formula, not below its label."""
+    labels = [found.end() for found in map(_LABEL.match, lines) if found]
+    hang = f'--hang: {min(labels)}ch' if labels else None
+    return tag('pre', [tag('span', maths(line) or ' ') for line in lines], class_='maths', style=hang)

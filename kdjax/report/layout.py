@@ -20,15 +20,21 @@ def page(title: str, *inside: Content, root: str = '', here: str = '', scripts: 
         tag('link', rel='stylesheet', href=f'{root}site.css'),
     )
     body = tag(
-        'body', tag('header', _navigation(root, here), class_='site'), tag('main', *inside),
-        tag('footer', 'Written by ', tag('code', 'kdjax report'), ' from the records of its verifications.'), scripts,
-    )  # fmt: skip
+        'body',
+        tag('header', _navigation(root, here), class_='site'),
+        tag('main', *inside),
+        tag('footer', 'Written by ', tag('code', 'kdjax report'), ' from the records of its verifications.'),
+        scripts,
+    )
     return Safe(f'<!doctype html>\n<html lang="en">\n{head}\n{body}\n</html>\n')
 
 
 def _navigation(root: str, here: str) -> Safe:
     places = (('index.html', 'Verdicts'), ('atlas.html', 'Atlas'))
-    links = [tag('a', text, href=root + file, aria_current='page' if file == here else None) for file, text in places]
+    links = [
+        tag('a', text, href=root + file, aria_current='page' if file == here else None)
+        for file, text in places
+    ]
     return tag('nav', tag('a', 'kdjax', href=f'{root}index.html', class_='brand'), links)
 
 
@@ -39,9 +45,10 @@ def badge(status: str) -> Safe:
     return tag('span', mark, ' ', STATUSES.get(status, status), class_=f'badge {known}')
 
 
-def section(title: str, *inside: Content, note: Content = None, key: str | None = None) -> Safe:
+def section(title: str, *inside: Content, note: str | None = None, key: str | None = None) -> Safe:
     """A titled part of a page; `note` says how to read it."""
-    return tag('section', tag('h2', title), tag('p', note, class_='note') if note else None, *inside, id=key)
+    told = tag('p', note.replace(' %', '\N{NO-BREAK SPACE}%'), class_='note') if note else None
+    return tag('section', tag('h2', title), told, *inside, id=key)
 
 
 def system_link(number: int, name: str, root: str) -> Safe:

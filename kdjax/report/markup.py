@@ -37,7 +37,9 @@ def link(text: Content, href: str) -> Safe:
     return tag('a', text, href=href)
 
 
-def table(header: Iterable[Content], rows: Iterable[Iterable[Content]], *, caption: str | None = None) -> Safe:
+def table(
+    header: Iterable[Content], rows: Iterable[Iterable[Content]], *, caption: str | None = None
+) -> Safe:
     """A table that scrolls on its own when the page is narrow. The first cell of a row is its header."""
     head = tag('tr', [tag('th', h, scope='col') for h in header])
     body = [_row(list(cells)) for cells in rows]

@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: percentages, digits to match the uncertainty, thousands, a real minus sign."""
+"""Numbers as a reader wants them: percentages, digits that match the uncertainty, a real minus sign."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from collections.abc import Sequence
 
 from kdjax.metrics.paired import Interval, mean_interval
 
+Number = float | int | None
+"""A number of a record: JSON has no difference between 1 and 1.0, and null stands for what is not finite."""
+
 SPACE = '\N{NO-BREAK SPACE}'
 NONE = '–'
+RAISED = str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹')
 SHARES = frozenset({'accuracy', 'agreement', 'ece', 'error', 'top5'})
 """Metrics in 0..1 that are shown as percentages."""
 
 LABELS = {
     'accuracy': 'accuracy', 'nll': 'NLL', 'ece': 'ECE', 'brier': 'Brier score', 'aurc': 'AURC',
-    'agreement': 'agreement with teacher', 'kl': 'KL to teacher', 'kl_to_teacher': 'KL to teacher',
+    'agreement': 'agreement', 'kl': 'KL to teacher', 'kl_to_teacher': 'KL to teacher',
 }  # fmt: skip
 BETTER = {
-    'accuracy': '↑', 'agreement': '↑', 'top5': '↑', 'nll': '↓', 'ece': '↓', 'brier': '↓', 'aurc': '↓', 'error': '↓',
-    'kl': '↓', 'kl_to_teacher': '↓', 'loss': '↓',
+    'accuracy': '↑', 'agreement': '↑', 'top5': '↑', 'nll': '↓', 'ece': '↓', 'brier': '↓', 'aurc': '↓',
+    'error': '↓', 'kl': '↓', 'kl_to_teacher': '↓', 'loss': '↓',
 }  # fmt: skip
 
 
@@ -38,11 +42,11 @@ def is_share(metric: str) -> bool:
     return base(metric) in SHARES
 
 
-def known(value: float | None) -> bool:
+def known(value: Number) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def decimal(value: float | None, digits: int) -> str:
+def decimal(value: Number, digits: int) -> str:
     """Fixed decimals with a minus sign; a dash where there is no number."""
     if value is None or not math.isfinite(value):
         return NONE
@@ -50,20 +54,21 @@ def decimal(value: float | None, digits: int) -> str:
     return text.replace('-', '−') if float(text) else text.replace('-', '')
 
 
-def signed(value: float | None, digits: int) -> str:
+def signed(value: Number, digits: int) -> str:
     text = decimal(value, digits)
     return text if text == NONE or text.startswith('−') else f'+{text}'
 
 
-def significant(value: float | None, digits: int = 3) -> str:
-    """Three significant digits, without exponents where they can be avoided."""
+def significant(value: Number, digits: int = 3) -> str:
+    """Three significant digits, without a power of ten where it can be avoided."""
     if value is None or not math.isfinite(value):
         return NONE
     if value == 0:
         return '0'
     magnitude = math.floor(math.log10(abs(value)))
     if not -4 <= magnitude <= 6:
-        return f'{value:.{digits - 1}e}'.replace('-', '−')
+        mantissa, _, power = f'{value:.{digits - 1}e}'.partition('e')
+        return f'{mantissa.replace("-", "−")}{SPACE}×{SPACE}10{str(int(power)).translate(RAISED)}'
     return decimal(value, max(0, digits - 1 - magnitude))
 
 
@@ -74,12 +79,12 @@ def digits_for(width: float) -> int:
     return min(5, max(1, 1 - math.floor(math.log10(width))))
 
 
-def interval(values: Sequence[float | None]) -> Interval | None:
+def interval(values: Sequence[Number]) -> Interval | None:
     """The mean with its 95 % interval; None if a value is missing."""
     return mean_interval(values) if values and all(map(known, values)) else None  # type: ignore[arg-type]
 
 
-def summary(metric: str, values: Sequence[float | None]) -> str:
+def summary(metric: str, values: Sequence[Number]) -> str:
     """`96.7 ± 0.4 %`: the mean over seeds and half of its 95 % interval."""
     found = interval(values)
     if found is None:
@@ -93,7 +98,7 @@ def summary(metric: str, values: Sequence[float | None]) -> str:
     return f'{decimal(found.mean * scale, digits)}{SPACE}±{SPACE}{decimal(half, digits)}{unit}'
 
 
-def difference(metric: str, mean: float | None, low: float | None, high: float | None) -> tuple[str, str]:
+def difference(metric: str, mean: Number, low: Number, high: Number) -> tuple[str, str]:
     """The mean and `[low, high]` of a paired difference, in percentage points where the metric is a share."""
     scale, unit = (100.0, f'{SPACE}pp') if is_share(metric) else (1.0, '')
     scaled = [v * scale if v is not None else None for v in (mean, low, high)]
@@ -102,14 +107,14 @@ def difference(metric: str, mean: float | None, low: float | None, high: float |
     return signed(scaled[0], digits) + unit, f'[{signed(scaled[1], digits)}, {signed(scaled[2], digits)}]'
 
 
-def one(metric: str, value: float | None) -> str:
+def one(metric: str, value: Number) -> str:
     """The value of one seed."""
     if is_share(metric):
         return decimal(None if value is None else 100 * value, 2)
     return significant(value, 4)
 
 
-def quantity(value: float | None, unit: str = '') -> str:
+def quantity(value: Number, unit: str = '') -> str:
     """`12.3 k`, `4.56 GFLOP`: powers of a thousand."""
     if value is None or not math.isfinite(value):
         return NONE
@@ -119,7 +124,7 @@ def quantity(value: float | None, unit: str = '') -> str:
     return f'{significant(value)}{SPACE}{unit}' if unit else significant(value)
 
 
-def size(value: float | None) -> str:
+def size(value: Number) -> str:
     """Bytes in powers of 1024."""
     if value is None or not math.isfinite(value):
         return NONE
@@ -129,7 +134,7 @@ def size(value: float | None) -> str:
     return f'{significant(value)}{SPACE}B'
 
 
-def duration(seconds: float | None) -> str:
+def duration(seconds: Number) -> str:
     """`850 ms`, `12.3 s`, `4 min 05 s`, `2 h 10 min`."""
     if seconds is None or not math.isfinite(seconds):
         return NONE

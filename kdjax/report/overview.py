@@ -11,8 +11,8 @@ from kdjax.report.layout import badge, page, section
 from kdjax.report.markup import Safe, join, link, tag
 
 RULE = (
-    'reproduced: the 95 % interval of the paired difference lies on the claimed side of zero (or of the claimed '
-    'margin); contrary: on the other side; inconclusive: it holds it.'
+    'Reproduced: the 95 % interval of the paired difference lies on the claimed side of zero (or of the '
+    'claimed margin). Contrary: it lies on the other side. Inconclusive: zero (or the margin) is inside.'
 )
 
 
@@ -26,7 +26,10 @@ def overview(pages: Sequence[Page], atlas: Sequence[Entry]) -> Safe:
         tag('p', _count(verified, atlas), class_='lead'),
         section('Verdicts', _verdicts(verified), note=RULE, key='verdicts'),
         section('Not verified yet', _waiting(waiting), key='waiting') if waiting else None,
-        section('Atlas', tag('p', link(f'All {len(atlas)} systems of the catalogue', 'atlas.html'), ', searchable.')),
+        section(
+            'Atlas',
+            tag('p', link(f'All {len(atlas)} systems of the catalogue', 'atlas.html'), ', searchable.'),
+        ),
         here='index.html',
     )
 
@@ -53,9 +56,15 @@ def _experiment(shown: Page) -> Safe:
     record = shown.record or {}
     facts = join(shown.name, record['dataset'], numbers.counted(len(record['seeds']), 'seed'), between=' · ')
     head = tag(
-        'div', tag('h3', link(shown.title, shown.path)), badge(shown.status), tag('p', facts, class_='facts'), class_='head'
+        'div',
+        tag('h3', link(shown.title, shown.path)),
+        badge(shown.status),
+        tag('p', facts, class_='facts'),
+        class_='head',
     )
-    return tag('li', head, tag('ul', [_claim(c) for c in record['claims']], class_='claims'), class_='experiment')
+    return tag(
+        'li', head, tag('ul', [_claim(c) for c in record['claims']], class_='claims'), class_='experiment'
+    )
 
 
 def _claim(claim: Mapping[str, Any]) -> Safe:

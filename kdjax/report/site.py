@@ -25,10 +25,10 @@ def write_site(
 ) -> list[Path]:
     """Write index.html, atlas.html, a page for each record, and site.css; returns the files written.
 
-    records: as `kdjax.record.load` reads them. experiments: family/name -> {docstring, systems, command}, verified or
-    not. images: `images(dataset, indices)` -> [N, H, W, C] of the test split, or None where the data are not here.
-    The same input gives the same bytes. Raises `UserError` for a record of another version and for a system that the
-    catalogue does not have.
+    records: as `kdjax.record.load` reads them. experiments: family/name -> {docstring, systems, command},
+    verified or not. images: `images(dataset, indices)` -> [N, H, W, C] of the test split, or None where the
+    data are not here. The same input gives the same bytes. Raises `UserError` for a record of another
+    version and for a system that the catalogue does not have.
     """
     pages = _pages(records, experiments)
     rows = entries(catalogue.systems(), pages)
@@ -62,7 +62,9 @@ def _checked(record: Mapping[str, Any]) -> Mapping[str, Any]:
         )
     parts = str(name).split('/')
     if len(parts) != 2 or not all(p and set(p) <= _NAME for p in parts):
-        raise UserError(f"the record of '{name}' cannot be shown: an experiment is called family/name, in letters, digits, _ and -")
+        raise UserError(
+            f"the record of '{name}' cannot be shown: call it family/name, in letters, digits, _ and -"
+        )
     return record
 
 

@@ -48,6 +48,7 @@ class Executor:
             self.say(f'training {stage.name}, seed {seed}: {stage.steps} steps')
             _, arrays, info = self.train(stage, seed)
         else:
+            assert isinstance(stage, Compute), f'no way to run a {type(stage).__name__}'
             self.say(f'computing {stage.name}')
             arrays, info = self._compute(stage, seed)
         return self.store.put(digest, arrays, info)
@@ -71,6 +72,8 @@ class Executor:
             own |= {'steps': stage.steps, 'batch': stage.batch}
             if stage.reference is not None:
                 own['reference'] = [self.digest(stage.reference.stage, seed), stage.reference.path]
+            if stage.facts:
+                own['facts'] = {n: [self.digest(o.stage, seed), o.path] for n, o in stage.facts.items()}
         return identity.digest(own)
 
     def frozen(self, stage: Stage, seed: int) -> dict[str, Any]:
@@ -86,6 +89,10 @@ class Executor:
     def reference(self, stage: Train, seed: int) -> Any:
         """What the stage's metrics are compared with, by split."""
         return None if stage.reference is None else stage.reference.of(self.run(stage.reference.stage, seed).arrays)
+
+    def facts(self, stage: Train, seed: int, split: str) -> dict[str, float]:
+        """What other stages found that is recorded with this one."""
+        return {n: float(o.of(self.run(o.stage, seed).arrays)[split]) for n, o in stage.facts.items()}
 
     def _measure(self, stage: Train, seed: int, split: str, said: dict[str, np.ndarray]) -> dict[str, float]:
         reference = self.reference(stage, seed)
@@ -105,11 +112,11 @@ class Executor:
         resume: gets the fresh state and returns the one to go on from, or None. The curves then begin where it resumes.
         """
         program, frozen = self.program(stage), self.frozen(stage, seed)
-        seed = self._seed(stage, seed)
+        own = self._seed(stage, seed)
         curves: dict[str, list[float]] = {'step': []}
 
         def follow(step: int, state: State) -> None:
-            said = predict(program, state, frozen, stage.data[CURVE_SPLIT], seed=seed)
+            said = predict(program, state, frozen, stage.data[CURVE_SPLIT], seed=own)
             curves['step'].append(step)
             for name, value in self._measure(stage, seed, CURVE_SPLIT, said).items():
                 curves.setdefault(name, []).append(value)
@@ -121,14 +128,14 @@ class Executor:
             stage.data['train'],
             batch=stage.batch,
             steps=stage.steps,
-            seed=seed,
+            seed=own,
             frozen=frozen,
             events=dataclasses.replace(events, evaluate_every=stage.evaluate_every, on_evaluate=follow),
             resume=resume,
         )
-        said = {split: predict(program, fitted.state, frozen, stage.data[split], seed=seed) for split in HELD_OUT}
+        said = {split: predict(program, fitted.state, frozen, stage.data[split], seed=own) for split in HELD_OUT}
         info = {
-            'metrics': {split: self._measure(stage, seed, split, s) for split, s in said.items()},
+            'metrics': {n: self._measure(stage, seed, n, s) | self.facts(stage, seed, n) for n, s in said.items()},
             'curves': curves,
             'cost': stage.cost() | {'seconds': fitted.seconds, 'peak_memory_bytes': program.peak_memory_bytes},
             'state_sha256': identity.state_digest(fitted.state),

@@ -74,7 +74,7 @@ def _record(asked: Verification, arms: Mapping[str, Arm], done, seeds: list[int]
         'title': asked.experiment.title,
         'systems': list(asked.experiment.systems),
         'config': config,
-        'dataset': data.name,
+        'dataset': config.get('dataset', data.name),
         'split': asked.split,
         'seeds': seeds,
         'arms': summaries,

@@ -114,7 +114,7 @@ class SmallImages:
         config = {'model': trained.model.name, 'dataset': self.dataset, 'train_examples': self.train_examples}
         stage = Compute(
             name=name, module=__name__, config=config, inputs={'model': trained.variables}, shared=True,
-            call=call, data=self.data,
+            call=call, data=self.data, shapes=functools.partial(_prediction_shapes, self.data),
         )  # fmt: skip
         return Output(stage)
 
@@ -270,6 +270,10 @@ def _predict_splits(model: Model, source: Dataset, inputs: Mapping[str, Variable
     return {name: split(name) for name in source.splits}
 
 
+def _prediction_shapes(source: Dataset, inputs: Mapping[str, Variables]) -> dict[str, jax.ShapeDtypeStruct]:
+    return {n: jax.ShapeDtypeStruct((len(source[n]), source.classes), np.float32) for n in source.splits}
+
+
 def _cost(
     players: Mapping[str, Player], bound: Mapping[str, Bound], source: Dataset, batch: int, steps: int
 ) -> dict[str, float]:
@@ -281,7 +285,8 @@ def _cost(
         return forward_flops(model, image)
 
     learners = [p.model for p in players.values() if all(a.startswith('batch.') for a in p.reads)]
-    asked = [model for b in bound.values() for model in b.models]
+    read = {a.partition('.')[0] for p in players.values() for a in (*p.reads, *p.objective.addresses)}
+    asked = [model for name, b in bound.items() if name in read for model in b.models]
     return {
         'parameters': float(parameters(jax.eval_shape(players['student'].model.init, jax.random.key(0), image))),
         'forward_flops': forward(players['student'].model),

@@ -5,8 +5,8 @@ import json
 import math
 
 import pytest
-
 import tiny
+
 from kdjax import record as records
 from kdjax.errors import UserError
 from kdjax.experiment import Arm, Claim, Experiment, claim
@@ -28,9 +28,13 @@ def test_claims_are_read(text, expected):
     assert claim(str(expected)) == expected
 
 
-@pytest.mark.parametrize('text', ['', 'kd beats labels', 'kd > labels', 'kd >= labels on nll', 'kd > a > b on nll'])
+@pytest.mark.parametrize(
+    'text', ['', 'kd beats labels', 'kd > labels', 'kd >= labels on nll', 'kd > a > b on nll']
+)
 def test_a_claim_that_cannot_be_read_shows_the_form(text):
-    with pytest.raises(UserError, match="cannot be read: write 'LEFT > RIGHT on METRIC', with '<' where less is better"):
+    with pytest.raises(
+        UserError, match="cannot be read: write 'LEFT > RIGHT on METRIC', with '<' where less is better"
+    ):
         claim(text)
 
 
@@ -84,10 +88,13 @@ def test_arms_of_different_seeds_cannot_be_paired():
 @pytest.mark.parametrize(
     ('verdicts', 'expected'),
     [
-        (['reproduced', 'reproduced'], 'reproduced'), (['reproduced', 'inconclusive'], 'inconclusive'),
-        (['reproduced', 'contrary'], 'contrary'), (['inconclusive', 'contrary'], 'contrary'), ([], 'inconclusive'),
+        (['reproduced', 'reproduced'], 'reproduced'),
+        (['reproduced', 'inconclusive'], 'inconclusive'),
+        (['reproduced', 'contrary'], 'contrary'),
+        (['inconclusive', 'contrary'], 'contrary'),
+        ([], 'inconclusive'),
     ],
-)  # fmt: skip
+)
 def test_the_overall_verdict(verdicts, expected):
     assert overall([{'verdict': v} for v in verdicts]) == expected
 
@@ -124,7 +131,9 @@ class TestFiles:
         path.write_text(json.dumps({'version': version}))
         with pytest.raises(UserError) as error:
             records.load(path)
-        expected = f"is a record of version {version}, this kdjax reads version 1: write it anew with 'kdjax verify'"
+        expected = (
+            f"is a record of version {version}, this kdjax reads version 1: write it anew with 'kdjax verify'"
+        )
         assert str(error.value) == f'{path} {expected}'
 
     @pytest.mark.parametrize('text', ['', '{"version": 1', '[1]'])
@@ -147,7 +156,9 @@ class TestResolve:
 
     def test_a_claim_of_an_unknown_arm(self):
         wrong = dataclasses.replace(tiny.experiment, claims=('kdd > labels on accuracy',))
-        with pytest.raises(UserError, match="unknown arm in the claim 'kdd > labels on accuracy' 'kdd'; did you mean 'kd'"):
+        with pytest.raises(
+            UserError, match="unknown arm in the claim 'kdd > labels on accuracy' 'kdd'; did you mean 'kd'"
+        ):
             wrong.resolve()
 
     def test_two_stages_of_one_name(self):
@@ -156,7 +167,9 @@ class TestResolve:
             return {'labels': first['labels'], 'kd': second['kd']}
 
         twice = Experiment(title='', config=tiny.Settings(), arms=arms, claims=())
-        with pytest.raises(UserError, match="two different stages are called 'teacher': build it once and use it twice"):
+        with pytest.raises(
+            UserError, match="two different stages are called 'teacher': build it once and use it twice"
+        ):
             twice.resolve()
 
     def test_a_graph_lists_inputs_before_users(self):

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tiny import linear_like
 
 from kdjax import losses
 from kdjax.errors import UserError
 from kdjax.models.model import Outputs
 from kdjax.objectives import Objective, Part, Reduced, hard_labels, hint, kl, learned, term, total
 from kdjax.view import View
-from tiny import linear_like
 
 RNG = np.random.default_rng(0)
 STUDENT = RNG.normal(size=(5, 3)).astype(np.float32)
@@ -76,11 +76,15 @@ def test_a_schedule_is_a_weight():
 
 def test_two_schedules_multiply():
     ramp = optax.linear_schedule(0.0, 1.0, 10)
-    assert value(ramp * (ramp * hard_labels()), step=np.int32(5)) == pytest.approx(0.25 * value(hard_labels()), rel=1e-6)
+    assert value(ramp * (ramp * hard_labels()), step=np.int32(5)) == pytest.approx(
+        0.25 * value(hard_labels()), rel=1e-6
+    )
 
 
 def test_a_name_clash_is_refused_with_the_remedy():
-    with pytest.raises(UserError, match="two terms of one objective are called 'kl': give one of them name='...'"):
+    with pytest.raises(
+        UserError, match=r"two terms of one objective are called 'kl': give one of them name='\.\.\.'"
+    ):
         kl() + kl('student', 'peer')
     assert len((kl() + kl('student', 'peer', name='kl_peer')).terms) == 2
 
@@ -104,7 +108,9 @@ def test_a_mask_equals_indexing(objective):
 
 def test_a_named_mask_goes_before_the_batch_s_own():
     mask = np.array([True, False, False, False, False])
-    reduced = term(losses.cross_entropy, 'student', 'batch.label', where='batch.first')(view(where=WHERE, first=mask))
+    reduced = term(losses.cross_entropy, 'student', 'batch.label', where='batch.first')(
+        view(where=WHERE, first=mask)
+    )
     assert reduced['cross_entropy'].count == 1
 
 
@@ -148,7 +154,9 @@ def test_where_goes_only_to_losses_that_take_it():
 
 
 def test_a_scalar_is_refused():
-    with pytest.raises(UserError, match="term 'mean' returned a scalar: a loss returns one value per example"):
+    with pytest.raises(
+        UserError, match="term 'mean' returned a scalar: a loss returns one value per example"
+    ):
         term(lambda student: jnp.mean(student), 'student', name='mean')(view())
 
 
@@ -160,7 +168,11 @@ def test_different_classes_name_the_term_and_both_counts():
 
 def test_options_reach_the_loss():
     smooth = hard_labels(smoothing=0.1)(view())['hard_labels'].mean
-    np.testing.assert_allclose(smooth, losses.cross_entropy(jnp.asarray(STUDENT), jnp.asarray(LABEL), smoothing=0.1).mean(), rtol=1e-6)
+    np.testing.assert_allclose(
+        smooth,
+        losses.cross_entropy(jnp.asarray(STUDENT), jnp.asarray(LABEL), smoothing=0.1).mean(),
+        rtol=1e-6,
+    )
 
 
 def test_a_loss_without_a_name_of_its_own_gets_one():
@@ -182,6 +194,17 @@ def test_a_hint_brings_its_projector_along():
     model = part.build(seen['student.hidden'], seen['teacher.hidden'])
     variables = model.init(jax.random.key(0), seen['student.hidden'])
     assert variables['params']['w'].shape == (2, 4)
+
+
+def test_addresses_are_all_that_terms_and_parts_read():
+    objective = hard_labels() + hint('student.hidden', 'teacher.hidden', projector=linear_like)
+    assert set(objective.addresses) == {
+        'student',
+        'batch.label',
+        'hint_projector',
+        'teacher.hidden',
+        'student.hidden',
+    }
 
 
 def test_an_objective_of_no_terms_is_refused_when_it_is_minimised():

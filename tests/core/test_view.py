@@ -49,7 +49,9 @@ def test_a_node_runs_once_and_only_when_read(view, calls):
 def test_an_unknown_tap_lists_those_that_exist(view):
     with pytest.raises(UserError) as error:
         view['student.stge1']
-    assert str(error.value) == "unknown tap of 'student' 'stge1'; did you mean 'stage1'? known: stage1, stage2"
+    assert (
+        str(error.value) == "unknown tap of 'student' 'stge1'; did you mean 'stage1'? known: stage1, stage2"
+    )
 
 
 def test_a_model_without_taps_says_so(view):
@@ -59,14 +61,15 @@ def test_a_model_without_taps_says_so(view):
 
 def test_an_unknown_output_is_named_with_the_nearest(view):
     with pytest.raises(
-        UserError, match="unknown output 'techer'; did you mean 'teacher'\\? known: batch, branch, student, teacher"
+        UserError,
+        match="unknown output 'techer'; did you mean 'teacher'\\? known: batch, branch, student, teacher",
     ):
         view['techer']
 
 
 @pytest.mark.parametrize('address', ['batch.labels', 'batch'])
 def test_an_unknown_field_of_the_batch(view, address):
-    with pytest.raises(UserError, match='unknown field of the batch .*known: image, label'):
+    with pytest.raises(UserError, match=r'unknown field of the batch .*known: image, label'):
         view[address]
 
 

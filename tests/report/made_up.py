@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from kdjax.record import judge
 from kdjax.experiment import claim
+from kdjax.record import judge, overall
 
 SEEDS = [0, 1, 2, 3, 4]
 
@@ -56,14 +56,16 @@ def record(
     arms = {n: arm(v, rng=rng) for n, v in (levels or {'labels': 0.85, 'kd': 0.9}).items()}
     read = [claim(text) for text in claims]
     judged = [judge(c, arms[c.left]['metrics'][c.metric], arms[c.right]['metrics'][c.metric]) for c in read]
-    verdicts = {c['verdict'] for c in judged}
     return {
         'version': 1, 'experiment': name, 'title': title, 'systems': list(systems),
         'config': {'temperature': 4.0, 'steps': 300, 'model': 'mlp'}, 'dataset': 'digits', 'split': 'test',
         'seeds': SEEDS, 'arms': arms, 'claims': judged,
-        'verdict': 'contrary' if 'contrary' in verdicts else 'reproduced' if verdicts == {'reproduced'} else 'inconclusive',
+        'verdict': overall(judged),
         'disagreements': [
-            {'index': i, 'label': i % 10, 'teacher': (i + i % 2) % 10, 'students': {n: (i + 3) % 10 for n in arms}}
+            {
+                'index': i, 'label': i % 10, 'teacher': (i + i % 2) % 10,
+                'students': dict.fromkeys(arms, (i + 3) % 10),
+            }
             for i in range(12)
         ],
         'identity': {
@@ -85,7 +87,11 @@ ABOUT = {
         'systems': (85,),
         'command': 'kdjax verify kd',
     },
-    'logits/waiting': {'docstring': 'An experiment without a record.', 'systems': (86,), 'command': 'kdjax verify waiting'},
+    'logits/waiting': {
+        'docstring': 'An experiment without a record.',
+        'systems': (86,),
+        'command': 'kdjax verify waiting',
+    },
 }
 
 

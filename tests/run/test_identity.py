@@ -6,8 +6,8 @@ import types
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 import tiny
+
 from kdjax.run import identity
 from kdjax.run.stages import Executor
 from kdjax.run.store import Store
@@ -32,11 +32,19 @@ def test_the_same_content_has_the_same_digest(executor, arms):
 @pytest.mark.parametrize(
     'change',
     [
-        {'name': 'arm/other'}, {'config': {'rate': 1}}, {'steps': 7}, {'batch': 8}, {'inputs': {}},
-        {'data': tiny.dataset(27)}, {'reference': None}, {'module': 'kdjax.streams'}, {'shared': True},
+        {'name': 'arm/other'},
+        {'config': {'rate': 1}},
+        {'steps': 7},
+        {'batch': 8},
+        {'inputs': {}},
+        {'data': tiny.dataset(27)},
+        {'reference': None},
+        {'facts': {'x': tiny.experiment.resolve()['kd'].stage.reference}},
+        {'module': 'kdjax.streams'},
+        {'shared': True},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_every_part_of_a_stage_is_in_its_digest(executor, arms, change):
     stage = arms['kd'].stage
     assert executor.digest(dataclasses.replace(stage, **change), 0) != executor.digest(stage, 0)
@@ -70,7 +78,13 @@ def test_the_base_seed_changes_what_is_shared(tmp_path, arms):
 
 def test_code_is_the_module_and_everything_of_kdjax_that_it_imports():
     closure = identity._closure('kdjax.objectives')
-    assert {'kdjax.objectives', 'kdjax.losses', 'kdjax.losses.divergences', 'kdjax.view', 'kdjax.models.model'} <= set(closure)
+    assert {
+        'kdjax.objectives',
+        'kdjax.losses',
+        'kdjax.losses.divergences',
+        'kdjax.view',
+        'kdjax.models.model',
+    } <= set(closure)
     assert 'kdjax.losses._categorical' in closure, 'relative imports count too'
     assert 'kdjax.run.fit' not in closure
     assert 'kdjax.losses.divergences' in identity._closure('tiny')
@@ -84,7 +98,9 @@ def test_changed_code_changes_the_digest(tmp_path, monkeypatch):
         module = types.ModuleType(f'written_{i}')
         module.__file__ = str(path)
         monkeypatch.setitem(__import__('sys').modules, f'written_{i}', module)
-        closure = {n.replace(f'_{i}', ''): p.read_bytes() for n, p in identity._closure(f'written_{i}').items()}
+        closure = {
+            n.replace(f'_{i}', ''): p.read_bytes() for n, p in identity._closure(f'written_{i}').items()
+        }
         digests.append(identity.digest({n: text.decode() for n, text in closure.items()}))
         assert identity.code(f'written_{i}') == identity.code(f'written_{i}')
     assert digests[0] != digests[1]

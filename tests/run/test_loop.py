@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tiny import batch, counting, dataset, linear_like, mlp, with_statistics
 
 from kdjax import teachers
 from kdjax.algorithms import Player, play, supervised
@@ -20,7 +21,6 @@ from kdjax.run.fit import Events, fit, predict
 from kdjax.run.folder import Folder
 from kdjax.run.identity import state_digest
 from kdjax.run.program import Program
-from tiny import batch, counting, dataset, linear_like, mlp, with_statistics
 
 ADAM = optax.adam(0.05)
 SOURCE = dataset()['train']
@@ -43,33 +43,53 @@ LIVE = {'teacher': teachers.live(mlp(16))}
 KINDS = {
     'labels with statistics': (lambda: supervised(with_statistics(mlp()), hard_labels(), ADAM), nothing),
     'cached teacher': (
-        lambda: supervised(mlp(), hard_labels() + kl(), ADAM, teachers={'teacher': teachers.cached()}), cached_table
+        lambda: supervised(mlp(), hard_labels() + kl(), ADAM, teachers={'teacher': teachers.cached()}),
+        cached_table,
     ),
     'projector': (
-        lambda: supervised(mlp(), hint('student.hidden', 'teacher.hidden', projector=linear_like), ADAM, teachers=LIVE),
+        lambda: supervised(
+            mlp(), hint('student.hidden', 'teacher.hidden', projector=linear_like), ADAM, teachers=LIVE
+        ),
         live_weights,
     ),
     'average of the student': (
         lambda: supervised(
             mlp(), hard_labels() + kl(), ADAM, teachers={'teacher': teachers.ema(mlp(), decay=0.5)}
-        ), nothing,
+        ),
+        nothing,
     ),
     'past self': (
         lambda: supervised(
-            mlp(), hard_labels() + kl(), ADAM, teachers={'teacher': teachers.past_self(examples=24, classes=3)}
-        ), nothing,
+            mlp(),
+            hard_labels() + kl(),
+            ADAM,
+            teachers={'teacher': teachers.past_self(examples=24, classes=3)},
+        ),
+        nothing,
     ),
     'two players': (
-        lambda: play({
-            'student': Player(mlp(), hard_labels() + kl('student', 'peer'), ADAM),
-            'peer': Player(mlp(4), hard_labels('peer') + kl('peer', 'student'), optax.sgd(0.1)),
-        }), nothing,
+        lambda: play(
+            {
+                'student': Player(mlp(), hard_labels() + kl('student', 'peer'), ADAM),
+                'peer': Player(mlp(4), hard_labels('peer') + kl('peer', 'student'), optax.sgd(0.1)),
+            }
+        ),
+        nothing,
     ),
-}  # fmt: skip
+}
 
 
 def ran(program, *, steps=7, seed=0, frozen=None, source=SOURCE, **given):
-    return fit(program, source, batch=4, steps=steps, seed=seed, frozen=frozen or {}, events=given.pop('events', Events()), **given)
+    return fit(
+        program,
+        source,
+        batch=4,
+        steps=steps,
+        seed=seed,
+        frozen=frozen or {},
+        events=given.pop('events', Events()),
+        **given,
+    )
 
 
 @pytest.fixture(scope='module')
@@ -78,7 +98,7 @@ def plain():
 
 
 def test_one_trace_of_the_step_whatever_the_seeds_and_the_steps():
-    """The model is called in Python once for the step, once for the shapes of `init`, and once for `evaluate`."""
+    """Python calls the model once for the step and once for `evaluate`."""
     calls = []
     program = Program(supervised(counting(mlp(), calls, 'apply'), hard_labels(), ADAM), chunk=4)
     for seed in range(3):
@@ -158,7 +178,9 @@ def test_all_arms_of_a_seed_see_the_same_data_in_the_same_order():
     def spy(name):
         def prepare(batch, *, key, train):
             if train:
-                jax.debug.callback(lambda index: seen[name].append(index.tolist()), batch['index'], ordered=True)
+                jax.debug.callback(
+                    lambda index: seen[name].append(index.tolist()), batch['index'], ordered=True
+                )
             return dict(batch)
 
         return prepare
@@ -178,10 +200,13 @@ class TestEvents:
     def test_each_falls_at_its_period_and_at_the_end(self, plain):
         seen: dict[str, list[int]] = {'log': [], 'evaluate': [], 'save': []}
         events = Events(
-            log_every=2, on_log=lambda step, row: seen['log'].append(step),
-            evaluate_every=3, on_evaluate=lambda step, state: seen['evaluate'].append((step, int(state['step']))),
-            save_every=5, on_save=lambda step, state: seen['save'].append((step, int(state['step']))),
-        )  # fmt: skip
+            log_every=2,
+            on_log=lambda step, row: seen['log'].append(step),
+            evaluate_every=3,
+            on_evaluate=lambda step, state: seen['evaluate'].append((step, int(state['step']))),
+            save_every=5,
+            on_save=lambda step, state: seen['save'].append((step, int(state['step']))),
+        )
         ran(plain, events=events)
         assert seen == {'log': [2, 4, 6, 7], 'evaluate': [(3, 3), (6, 6), (7, 7)], 'save': [(5, 5), (7, 7)]}
 
@@ -243,7 +268,11 @@ def test_predictions_cover_a_split_in_order_without_the_padding(plain):
     said = predict(plain, state, {}, SOURCE, seed=0)
     assert said['student'].shape == (24, 3)
     np.testing.assert_array_equal(said['label'], SOURCE.label)
-    direct = mlp().apply(state['variables']['student'], jnp.asarray(SOURCE.image), key=None, train=False)[0].prediction
+    direct = (
+        mlp()
+        .apply(state['variables']['student'], jnp.asarray(SOURCE.image), key=None, train=False)[0]
+        .prediction
+    )
     np.testing.assert_allclose(said['student'], direct, rtol=1e-4, atol=1e-5)
 
 
@@ -264,7 +293,9 @@ class TestDiverged:
         with pytest.raises(Diverged) as error:
             ran(Program(supervised(mlp(), hard_labels() + burst, ADAM), chunk=4))
         message = str(error.value)
-        assert message.startswith("step 0: 'student/burst' is inf; first bad leaf: optimizer/student/0/mu/student/a[0, 0]")
+        assert message.startswith(
+            "step 0: 'student/burst' is inf; first bad leaf: optimizer/student/0/mu/student/a[0, 0]"
+        )
         assert 'lower the learning rate' in message
 
     def test_a_nan_in_the_data_names_batch_and_image(self):
@@ -275,15 +306,20 @@ class TestDiverged:
         step, place = np.argwhere(rows == 17)[0]
         with pytest.raises(Diverged) as error:
             ran(Program(plain_algorithm(), chunk=4), source=source)
-        assert f"step {step}: 'student/hard_labels' is nan; first bad leaf: batch/image[{place}, 1, 0, 0]" in str(error.value)
+        assert (
+            f"step {step}: 'student/hard_labels' is nan; first bad leaf: batch/image[{place}, 1, 0, 0]"
+            in str(error.value)
+        )
         assert 'repair the data' in str(error.value)
 
     def test_nothing_of_the_bad_step_is_logged_or_saved(self):
         logged, saved = [], []
         events = Events(
-            log_every=1, on_log=lambda step, row: logged.append(step),
-            save_every=1, on_save=lambda step, state: saved.append(first_bad_leaf(state)),
-        )  # fmt: skip
+            log_every=1,
+            on_log=lambda step, row: logged.append(step),
+            save_every=1,
+            on_save=lambda step, state: saved.append(first_bad_leaf(state)),
+        )
         with pytest.raises(Diverged, match="step 5: 'student/loss' is nan"):
             ran(self.explosive(5), events=events)
         assert logged == [1, 2, 3, 4, 5]
@@ -291,8 +327,12 @@ class TestDiverged:
 
     def test_a_step_that_ends_infinite_is_not_saved_though_its_loss_was_finite(self):
         saved = []
-        program = Program(supervised(mlp(), hard_labels(), optax.chain(optax.sgd(1e30), optax.scale(1e30))), chunk=4)
-        with pytest.raises(Diverged, match='the state after step 0 is not finite; first bad leaf: variables/student/params/a'):
+        program = Program(
+            supervised(mlp(), hard_labels(), optax.chain(optax.sgd(1e30), optax.scale(1e30))), chunk=4
+        )
+        with pytest.raises(
+            Diverged, match='the state after step 0 is not finite; first bad leaf: variables/student/params/a'
+        ):
             ran(program, steps=1, events=Events(save_every=1, on_save=lambda step, state: saved.append(step)))
         assert saved == []
 
@@ -313,7 +353,7 @@ class TestFolder:
 
     def test_a_place_that_cannot_be_made_says_so(self, tmp_path):
         (tmp_path / 'file').write_text('')
-        with pytest.raises(UserError, match='cannot be made .* choose another with --out'):
+        with pytest.raises(UserError, match=r'cannot be made .* choose another with --out'):
             Folder(tmp_path / 'file' / 'run', config={}, made_of={})
 
     def test_rows_beyond_the_checkpoint_are_forgotten(self, tmp_path):

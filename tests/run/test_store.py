@@ -43,7 +43,10 @@ def test_round_trip(store):
 
 
 def test_arrays_on_the_device_come_back_too(store):
-    same(store.put('d', {'x': jnp.arange(3, dtype=jnp.bfloat16)}, {}).arrays, {'x': np.arange(3).astype(ml_dtypes.bfloat16)})
+    same(
+        store.put('d', {'x': jnp.arange(3, dtype=jnp.bfloat16)}, {}).arrays,
+        {'x': np.arange(3).astype(ml_dtypes.bfloat16)},
+    )
 
 
 def test_an_artifact_of_facts_alone(store):
@@ -90,5 +93,5 @@ def test_where_it_is(monkeypatch, tmp_path):
 
 def test_a_place_that_cannot_be_made_names_the_remedy(tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(UserError, match='cannot be made .*: set KDJAX_STORE to a folder you own'):
+    with pytest.raises(UserError, match=r'cannot be made .*: set KDJAX_STORE to a folder you own'):
         Store(tmp_path / 'file' / 'store')

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import optax
 import pytest
-
 import tiny
+
 from kdjax import record as records
 from kdjax.algorithms import supervised
 from kdjax.errors import UserError
@@ -16,15 +16,34 @@ from kdjax.objectives import hard_labels
 from kdjax.run.stages import Executor
 from kdjax.run.store import Store
 from kdjax.run.verify import Verification, verify
+from kdjax.stage import Compute
 
 KEYS = {
-    'version', 'experiment', 'title', 'systems', 'config', 'dataset', 'split', 'seeds', 'arms', 'claims', 'verdict',
-    'disagreements', 'identity', 'seconds',
-}  # fmt: skip
+    'version',
+    'experiment',
+    'title',
+    'systems',
+    'config',
+    'dataset',
+    'split',
+    'seeds',
+    'arms',
+    'claims',
+    'verdict',
+    'disagreements',
+    'identity',
+    'seconds',
+}
 
 
 def asked(**given) -> Verification:
-    fields = {'name': 'tests/tiny', 'module': 'tiny', 'experiment': tiny.experiment, 'config': tiny.Settings(), 'seeds': 2}
+    fields = {
+        'name': 'tests/tiny',
+        'module': 'tiny',
+        'experiment': tiny.experiment,
+        'config': tiny.Settings(),
+        'seeds': 2,
+    }
     return Verification(**(fields | given))
 
 
@@ -70,7 +89,12 @@ def test_the_record_has_every_key(verified):
     record, _ = verified
     assert set(record) == KEYS
     assert record['version'] == records.VERSION
-    assert (record['experiment'], record['dataset'], record['split'], record['seeds']) == ('tests/tiny', 'blobs', 'test', [0, 1])
+    assert (record['experiment'], record['dataset'], record['split'], record['seeds']) == (
+        'tests/tiny',
+        'blobs',
+        'test',
+        [0, 1],
+    )
     assert record['config'] == {'steps': 6, 'learning_rate': 0.1, 'temperature': 2.0}
     assert set(record['identity']) == {'code', 'config', 'data', 'versions', 'device'}
     for arm in record['arms'].values():
@@ -129,20 +153,35 @@ def test_arms_of_one_seed_start_alike_and_other_stages_draw_their_own(store):
     assert executor._seed(own, 4) != executor._seed(own, 5)
 
 
+def test_a_stage_between_reads_its_references_and_facts_at_the_seed_of_the_arm(store):
+    """A stage draws its own randomness, but what it reads of others belongs to the seed that asked."""
+    asked_for = []
+
+    def scores(inputs, *, key):
+        asked_for.append(key)
+        return {
+            'logits': {split: np.zeros((12, 3), np.float32) for split in ('validation', 'test')},
+            'best': {'validation': np.float32(2.0), 'test': np.float32(3.0)},
+        }
+
+    scored = Compute(name='scores', module='tiny', config={}, call=scores)
+    algorithm = supervised(tiny.mlp(), hard_labels(), optax.sgd(0.1))
+    between = tiny.train(
+        algorithm, name='between', steps=1, reference=scored['logits'], facts={'scale': scored['best']}
+    )
+    said: list[str] = []
+    artifact = Executor(store, module='tiny', say=said.append).run(between, 4)
+    assert len(asked_for) == 1
+    assert said == ['training between, seed 4: 1 steps', 'computing scores']
+    assert artifact.info['metrics']['test']['scale'] == 3.0
+    assert artifact.info['metrics']['validation']['scale'] == 2.0
+
+
 def test_one_program_serves_all_seeds(store):
     executor = Executor(store, module='tiny')
     stage = tiny.experiment.resolve()['kd'].stage
     assert executor.program(stage) is executor.program(stage)
     assert executor.program(tiny.experiment.resolve()['labels'].stage) is not executor.program(stage)
-
-
-def test_another_temperature_is_another_arm(store):
-    """Options of a loss that the config holds are in the digest through the stage's config; through the code otherwise."""
-    executor = Executor(store, module='tiny')
-    a, b = (
-        executor.digest(dataclasses.replace(tiny.experiment.resolve()['kd'].stage, config={'temperature': t}), 0) for t in (2, 4)
-    )
-    assert a != b
 
 
 def test_a_metric_that_does_not_exist_is_named(store):
@@ -162,8 +201,10 @@ def test_an_error_in_an_arm_leaves_the_finished_stages_and_nothing_of_its_own(tm
         }
 
     said: list[str] = []
-    with pytest.raises(UserError, match="step 1: 'student/.* is (nan|inf)"):
-        verify(asked(experiment=dataclasses.replace(tiny.experiment, arms=arms)), store=store, say=said.append)
+    with pytest.raises(UserError, match=r"step 1: 'student/.* is (nan|inf)"):
+        verify(
+            asked(experiment=dataclasses.replace(tiny.experiment, arms=arms)), store=store, say=said.append
+        )
     kept = sorted(p.name for p in store.root.iterdir())
     assert len(kept) == 3, 'labels, the teacher and its predictions'
     assert not any(name.startswith('.') for name in kept)

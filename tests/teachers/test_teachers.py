@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tiny import batch, mlp, with_statistics
 
 from kdjax import teachers
 from kdjax.algorithms import supervised
@@ -12,7 +13,6 @@ from kdjax.errors import UserError
 from kdjax.models.model import Outputs
 from kdjax.objectives import hard_labels, kl, term
 from kdjax.view import View
-from tiny import batch, mlp, with_statistics
 
 KEY = jax.random.key(0)
 BATCH = jax.tree.map(jnp.asarray, batch())
@@ -20,7 +20,9 @@ SGD = optax.sgd(0.5)
 
 
 def close(a, b, **tolerance) -> None:
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **({'rtol': 1e-5, 'atol': 1e-6} | tolerance)), a, b)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, **({'rtol': 1e-5, 'atol': 1e-6} | tolerance)), a, b
+    )
 
 
 def said_by(teacher, frozen, memory=None, fields=BATCH) -> Outputs:
@@ -38,7 +40,9 @@ def test_an_ensemble_is_the_mean_of_probabilities():
     members = {'a': mlp(4), 'b': mlp(8), 'c': mlp(16)}
     frozen = {n: m.init(jax.random.key(i), BATCH['image']) for i, (n, m) in enumerate(members.items())}
     said = said_by(teachers.ensemble(members), frozen)
-    logits = [m.apply(frozen[n], BATCH['image'], key=KEY, train=False)[0].prediction for n, m in members.items()]
+    logits = [
+        m.apply(frozen[n], BATCH['image'], key=KEY, train=False)[0].prediction for n, m in members.items()
+    ]
     mean = sum(jax.nn.softmax(z) for z in logits) / 3
     close(jax.nn.softmax(said.prediction), mean)
     close(jnp.exp(said.prediction), mean)
@@ -58,7 +62,9 @@ def test_an_index_beyond_the_cache_is_nan_and_never_another_row():
 
 
 def test_a_cache_of_another_shape_is_refused():
-    with pytest.raises(UserError, match=r"the cache 'teacher' has shape \(4,\): logits \[examples, classes\] are needed"):
+    with pytest.raises(
+        UserError, match=r"the cache 'teacher' has shape \(4,\): logits \[examples, classes\] are needed"
+    ):
         teachers.cached().init({'teacher': jnp.ones((4,))}, BATCH, {})
 
 
@@ -83,7 +89,7 @@ def test_an_ema_teacher_is_the_recursion():
 
 
 def test_an_ema_teacher_gets_no_gradient():
-    """At the start the average is the student: KL(teacher || student) and its gradient are zero, and stay zero."""
+    """At first the average is the student: KL(teacher || student) and its gradient are zero."""
     algorithm = supervised(mlp(), kl(), SGD, teachers={'teacher': teachers.ema(mlp())})
     state = jax.jit(algorithm.init)(KEY, {}, BATCH)
     after, metrics = jax.jit(algorithm.step)(state, {}, BATCH, KEY)
@@ -132,9 +138,11 @@ def test_a_teacher_is_no_gradient_path():
     """An oracle that depends on nothing trained leaves the objective's gradient to the student alone."""
     table = jnp.ones((24, 3))
     algorithm = supervised(
-        mlp(), term(lambda t: jnp.sum(t, axis=-1), 'teacher', name='t') + 0.0 * hard_labels(), SGD,
+        mlp(),
+        term(lambda t: jnp.sum(t, axis=-1), 'teacher', name='t') + 0.0 * hard_labels(),
+        SGD,
         teachers={'teacher': teachers.cached()},
-    )  # fmt: skip
+    )
     state = jax.jit(algorithm.init)(KEY, {'teacher': table}, BATCH)
     after, metrics = jax.jit(algorithm.step)(state, {'teacher': table}, BATCH, KEY)
     assert metrics['student/t'] == 3.0
