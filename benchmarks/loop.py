@@ -1,6 +1,6 @@
-"""What the loop costs: `kdjax run`'s loop against a jitted step in a `for`, at steps of some 50 ms and of some 1 ms.
+"""What the loop costs: that of `kdjax run` against a jitted step in a `for`, at about 50 and 1 ms.
 
-The loop written by hand does less: it neither looks at the metrics nor checks them, and its data order is ready.
+The loop by hand does less: it neither looks at the metrics nor checks them, and its data order is ready.
 Ratios are steps per second, kdjax / by hand.
 """
 

@@ -19,8 +19,8 @@ COMPARISONS = {'>=': operator.ge, '<=': operator.le}
 def arguments(description: str | None, *, repeats: int) -> argparse.Namespace:
     """The flags that every benchmark has: `--repeats`, and `--smoke` to try the script in seconds."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('--repeats', type=int, default=repeats, help='rounds in which every contestant has its turn')
-    parser.add_argument('--smoke', action='store_true', help='tiny sizes: shows that it works, measures nothing')
+    parser.add_argument('--repeats', type=int, default=repeats, help='rounds of one turn each')
+    parser.add_argument('--smoke', action='store_true', help='tiny sizes: it works, it measures nothing')
     return parser.parse_args()
 
 
@@ -29,7 +29,7 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """Seconds per step `[repeats]` of each contestant, in rounds A B C, A B C, ...
 
-    A machine that slows down or is shared slows all contestants of a round alike. The warm-up compiles, and is not timed.
+    A machine that slows down slows all contestants of a round alike. The warm-up compiles, and is not timed.
     """
     for run in contestants.values():
         run(warm_up)
@@ -49,7 +49,11 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> float:
 
 
 def conclude(
-    name: str, *, ratios: Mapping[str, float], goals: Mapping[str, str], versions: Mapping[str, str] | None = None
+    name: str,
+    *,
+    ratios: Mapping[str, float],
+    goals: Mapping[str, str],
+    versions: Mapping[str, str] | None = None,
 ) -> None:
     """Print the last line: one JSON object. A goal is a bound on the ratio of its name, such as '>= 0.97'."""
     record = {

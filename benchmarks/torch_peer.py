@@ -39,7 +39,7 @@ class Block(nn.Module):
 
 
 def resnet(depth: int, widths: tuple[int, ...]) -> nn.Module:
-    """The networks of `kdjax.models.resnet`: a stem of widths[0], then three stages of (depth - 2) / 6 blocks."""
+    """The networks of `kdjax.models.resnet`: a stem, then three stages of (depth - 2) / 6 blocks."""
     layers: list[nn.Module] = [
         nn.Conv2d(3, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU(),
     ]  # fmt: skip
@@ -62,18 +62,23 @@ def live_teacher(network: nn.Module, layout: torch.memory_format) -> Callable[..
 
 def cached_teacher(logits: np.ndarray) -> Callable[..., torch.Tensor]:
     """Rows of stored logits `[examples, classes]`."""
-    table = torch.from_numpy(logits)
+    table = torch.tensor(logits)
     return lambda image, row: table[row]
 
 
 def torch_loop(
-    student: nn.Module, teacher: Callable[..., torch.Tensor], source: ArraySource, *, batch: int, layout: torch.memory_format
+    student: nn.Module,
+    teacher: Callable[..., torch.Tensor],
+    source: ArraySource,
+    *,
+    batch: int,
+    layout: torch.memory_format,
 ) -> Contestant:
-    """The KD step in a `for`: gather, normalise, forward, backward, AdamW. The split is in memory as uint8."""
+    """The KD step in a `for`: gather, normalise, forward, backward, AdamW. The split is in memory."""
     student = student.train().to(memory_format=layout)
     optimizer = torch.optim.AdamW(student.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    images = torch.from_numpy(source.image).permute(0, 3, 1, 2)
-    labels = torch.from_numpy(source.label).long()
+    images = torch.tensor(source.image).permute(0, 3, 1, 2)
+    labels = torch.tensor(source.label, dtype=torch.long)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
 
     def step(row: torch.Tensor) -> None:
@@ -88,7 +93,7 @@ def torch_loop(
         rows = batch_indices(len(source), batch=batch, seed=SEED, first_step=0, steps=steps)
         start = time.perf_counter()
         for row in rows:
-            step(torch.from_numpy(row.copy()))
+            step(torch.tensor(row))
         return time.perf_counter() - start
 
     return run

@@ -1,4 +1,4 @@
-"""What the benchmarks train: random images, a student on labels or distilled, through the loop that `kdjax run` uses."""
+"""What the benchmarks train: a student on random images, on labels or distilled, in kdjax's loop."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LEARNING_RATE, WEIGHT_DECAY = 1e-3, 1e-4
 
 
 def images(examples: int, size: int) -> ArraySource:
-    """Random uint8 images `[examples, size, size, 3]` with random labels: only their number and shape matter here."""
+    """Random uint8 images `[examples, size, size, 3]` with random labels: only shapes matter here."""
     draw = np.random.default_rng(SEED)
     image = draw.integers(0, 256, (examples, size, size, 3), dtype=np.uint8)
     return ArraySource(image, draw.integers(0, CLASSES, examples).astype(np.int32))
@@ -65,7 +65,7 @@ def random_logits(source: ArraySource) -> dict[str, jax.Array]:
 
 
 def kdjax_loop(algorithm: Algorithm, source: ArraySource, *, batch: int, frozen: Any) -> Contestant:
-    """`fit`, as `kdjax run` calls it: chunks, metrics fetched and checked every 50 steps. Compilation is not counted."""
+    """`fit` as `kdjax run` calls it: chunks, metrics checked every 50 steps. Compilation is not counted."""
     program = Program(algorithm)
 
     def run(steps: int) -> float:

@@ -38,7 +38,7 @@ class Claim:
 
 
 def claim(text: str) -> Claim:
-    """`claim('kd > labels on accuracy')`, `claim('ps_kd < labels on nll')`, `claim('amd > best - 0.005 on accuracy')`."""
+    """From text: 'kd > labels on accuracy', 'ps_kd < labels on nll', 'amd > best - 0.005 on accuracy'."""
     found = _CLAIM.match(text.strip())
     if not found:
         raise UserError(f"claim '{text}' cannot be read: write 'LEFT > RIGHT on METRIC', with '<' where less is better")
@@ -95,5 +95,6 @@ class Experiment:
         for name, stages in graph(*(arm.stage for arm in arms.values())).items():
             if len(stages) > 1:
                 raise UserError(
-                    f"two different stages are called '{name}': build it once and use it twice, or give one another name"
+                    f"two different stages are called '{name}': build it once and use it twice, or give one another "
+                    "name"
                 )

@@ -33,7 +33,8 @@ class Part:
     """A learned piece of an objective: a projector, an exit branch, a critic, a memory bank.
 
     reads: the addresses of the model's inputs; several are given as a tuple.
-    build(*shapes) -> Model: called with the `jax.ShapeDtypeStruct` of everything in `reads`, then in `like`, so that sizes
+    build(*shapes) -> Model: called with the `jax.ShapeDtypeStruct` of everything in `reads`, then in `like`, so that
+    sizes
         are never typed twice.
     like: addresses whose shapes alone matter, e.g. the teacher tap that a projector must match.
 
@@ -149,7 +150,8 @@ def term(
     """Any loss as an objective: `term(losses.dkd, 'student', 'teacher', 'batch.label', beta=8.0)`.
 
     Args:
-        loss: `loss(*arrays, **options)` -> one value per example (or token), at least `[batch]`. If it takes `where=`, it gets the mask.
+        loss: `loss(*arrays, **options)` -> one value per example (or token), at least `[batch]`. If it takes
+        `where=`, it gets the mask.
         reads: the addresses of its arrays, in its argument order.
         name: how the term is logged; the loss's own name unless given.
         where: address of a boolean mask `[batch, ...]`; default is the batch's own `where`, if it has one.
@@ -176,9 +178,7 @@ def kl(
     return term(losses.kl_forward, student, teacher, temperature=temperature, t_squared=t_squared, name=name)
 
 
-def hint(
-    student: str, teacher: str, *, projector: Callable[..., Model], name: str = 'hint'
-) -> Objective:
+def hint(student: str, teacher: str, *, projector: Callable[..., Model], name: str = 'hint') -> Objective:
     """FitNets: mean squared error of a teacher tap and a learned projection of a student tap (arXiv 1412.6550, eq. 3).
 
     projector: `(student_shape, teacher_shape) -> Model`, e.g. `kdjax.models.heads.conv1x1_like`.

@@ -20,7 +20,8 @@ VERSION = 1
 def judge(c: Claim, left: Sequence[float], right: Sequence[float]) -> dict[str, Any]:
     """The verdict on a claim from paired results, one per seed: a 95 % Student-t interval of left - right.
 
-    reproduced: the interval lies beyond the margin on the claimed side. contrary: on the other side. inconclusive: it holds the margin.
+    reproduced: the interval lies beyond the margin on the claimed side. contrary: on the other side. inconclusive: it
+    holds the margin.
     """
     differences = [a - b for a, b in zip(left, right, strict=True)]
     mean, low, high = paired_interval(differences)
@@ -84,6 +85,7 @@ def load(path: pathlib.Path) -> dict[str, Any]:
     version = record.get('version') if isinstance(record, dict) else None
     if version != VERSION:
         raise UserError(
-            f"{path} is a record of version {version}, this kdjax reads version {VERSION}: write it anew with 'kdjax verify'"
+            f"{path} is a record of version {version}, this kdjax reads version {VERSION}: write it anew with 'kdjax "
+            "verify'"
         )
     return record

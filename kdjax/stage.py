@@ -1,6 +1,7 @@
 """Stages: named steps from artifacts to an artifact. An arm is a small graph of them; most have one or two.
 
-A stage is a description: nothing runs here. `kdjax.run` executes it, once per content (code, config, data, inputs, seed),
+A stage is a description: nothing runs here. `kdjax.run` executes it, once per content (code, config, data, inputs,
+seed),
 so that what two arms or two experiments share is computed once and an interrupted verification goes on where it was.
 """
 
@@ -64,10 +65,11 @@ class Stage:
 class Train(Stage):
     """Run an algorithm over a data set. Leaves `variables` (by player) and `predictions` (by split).
 
-    data: the `kdjax.data.Dataset`; `batch` examples a step for `steps` steps; `evaluate_every` steps on the validation split.
+    data: the `kdjax.data.Dataset`; `batch` examples a step for `steps` steps; `evaluate_every` steps on the
+    validation split.
     measure: `(predictions, labels, reference) -> {metric: float}` on one split, on the host.
     reference: an output of another stage that `measure` compares with, by split (the teacher's predictions).
-    facts: numbers of other stages, each by split, recorded among the final metrics: a scale that was chosen.
+    facts: numbers that other stages found, or one for each split, recorded among the final metrics.
     cost: `() -> {name: number}`: parameters, FLOPs, teacher queries, cache bytes of the whole run.
     """
 

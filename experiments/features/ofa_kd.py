@@ -1,10 +1,10 @@
 """OFA-KD: exit branches let a CNN learn from a ViT, and a ViT from a CNN, in the space of logits.
 
 Hao et al., One-for-All: Bridge the Gap Between Heterogeneous Architectures in Knowledge Distillation (arXiv 2310.19444);
-loss and branches as in the authors' code (Hao840/OFAKD, distillers/ofa.py). Every arm has CE(y, p_S) with 0.1 smoothing:
+loss and exits as in the authors' code (Hao840/OFAKD, distillers/ofa.py). All arms have CE(y, p_S) with 0.1 smoothing.
 
-    ofa        + sum over exits and final logits of -sum_c w_c log p_c,   w_c = (p_T[c] + [c = y])^g - [c = y],   g = 1.5
-    branches   the same with g = 1: plain soft cross-entropy at every exit (deep supervision by the teacher)
+    ofa        + sum over exits and final logits of -sum_c w_c log p_c,   w_c = (p_T[c] + [c = y])^g - [c = y],  g = 1.5
+    branches   the same with g = 1: soft cross-entropy at every exit (deep supervision by the teacher)
     deep       the same exits, taught by the labels alone
     kd         + KL(p_T || p_S) on the final logits;   hint  + |W f_S - f_T|^2 / n on the pooled features
     labels     nothing else

@@ -3,9 +3,13 @@
 PLD: A Choice-Theoretic List-Wise Knowledge Distillation (arXiv 2506.12542), sections 4.1, 4.2, appendix C.
 
     pi        the label first, then the other classes by falling teacher logit
-    pld       sum_k softmax(z_T / tau)[pi_k] (logsumexp_{l >= k} z_S[pi_l] - z_S[pi_k]),   tau = 1
-    listmle   the same with weights 1 / C
-    kd        (1 - a) CE + a T^2 KL(p_T || p_S);   dist  CE + b (1 - row Pearson) + b (1 - column Pearson)
+    pld        sum_k softmax(z_T / tau)[pi_k] (logsumexp_{l >= k} z_S[pi_l] - z_S[pi_k]),   tau = 8
+    pld_tau1   the same with the paper's default tau = 1;   listmle  with weights 1 / C
+    kd         0.1 CE + 0.9 T^2 KL(p_T^(T) || p_S^(T)),   T = 4
+    dist       CE + 2 T^2 (1 - row Pearson) + 2 T^2 (1 - column Pearson) of p^(T) (arXiv 2205.10536),   T = 8
+
+tau and both T were chosen from 1, 2, 4, 8 by validation accuracy over two seeds (93.9, 93.9, 94.2 %). At tau = 1 the
+teacher is nearly certain and PLD is nearly cross-entropy.
 """
 
 import dataclasses
@@ -22,13 +26,15 @@ class PLD(SmallImages):
     train_examples: int | None = 500
     student: str = 'mlp-64'
     teacher: str = 'mlp-256-256'
-    steps: int = 3000
+    steps: int = 2000
     crop_padding: int = 2
     teacher_steps: int = 3000
     teacher_crop_padding: int = 2
+    tau: float = 8.0
     kd_alpha: float = 0.9
-    kd_temperature: float = 2.0
-    dist_weight: float = 1.0
+    kd_temperature: float = 4.0
+    dist_weight: float = 2.0
+    dist_temperature: float = 8.0
 
 
 def arms(task: PLD):
@@ -37,16 +43,15 @@ def arms(task: PLD):
     def ranking(**options):
         return task.arm(term(losses.plackett_luce, 'student', 'teacher', 'batch.label', **options), teacher)
 
-    a = task.kd_alpha
+    a, b = task.kd_alpha, task.dist_weight
+    dist = term(losses.dist, 'student', 'teacher', beta=b, gamma=b, temperature=task.dist_temperature, t_squared=True)
     return {
         'labels': task.arm(hard_labels()),
         'kd': task.arm((1 - a) * hard_labels() + a * kl(temperature=task.kd_temperature), teacher),
-        'dist': task.arm(
-            hard_labels() + term(losses.dist, 'student', 'teacher', beta=task.dist_weight, gamma=task.dist_weight), teacher
-        ),
+        'dist': task.arm(hard_labels() + dist, teacher),
         'listmle': ranking(weights='uniform'),
-        'pld': ranking(),
-        'pld_tau4': ranking(temperature=4.0),
+        'pld': ranking(temperature=task.tau),
+        'pld_tau1': ranking(),
     }
 
 

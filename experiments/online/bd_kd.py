@@ -1,12 +1,12 @@
 """BD-KD: two players learn together; each example decides whether the student covers or sharpens.
 
-Amara et al., BD-KD: Balancing the Divergences for Online Knowledge Distillation (arXiv 2212.12965). The paper's equations
-could not be read. Ours is an hypothesis, with the entropy rule of an independent re-implementation (ghwang-s/abkd,
-distillm/losses.py, `bdkd`) and the roles of the abstract; temperature 1, partners detached:
+Amara et al., BD-KD: Balancing the Divergences for Online Knowledge Distillation (arXiv 2212.12965). Its equations could
+not be read in public. Ours is an hypothesis: the roles of the abstract, the entropy rule of an independent
+re-implementation (ghwang-s/abkd, distillm/losses.py, `bdkd`), temperature 1, partners detached.
 
     student   CE(y, p_S) + w_f KL(p_T || p_S) + w_r KL(p_S || p_T)
     bd_kd     w_r = nu if H(p_S) > H(p_T) else 1,   w_f = nu if H(p_T) > H(p_S) else 1,   nu = 2
-    swapped   the other way round;   equal  w_f = w_r = 1;   forward, reverse  one of the two
+    swapped   the other way round;   equal  w_f = w_r = 1;   reverse  w_f = 0
     teacher   CE(y, p_T) + KL(p_S || p_T) in every arm but `labels`
     dml       deep mutual learning (arXiv 1706.00384): CE + KL(partner || self) on both sides
 """
@@ -24,16 +24,17 @@ from kdjax.tasks.small_images import SmallImages
 
 @dataclasses.dataclass(frozen=True)
 class BDKD(SmallImages):
-    train_examples: int | None = 150
+    dataset: str = 'mnist5k'
+    train_examples: int | None = 500
     student: str = 'mlp-64'
-    peer: str = 'mlp-256-256'
+    peer: str = 'mlp-128-128'
     steps: int = 2000
-    crop_padding: int = 1
+    crop_padding: int = 2
     nu: float = 2.0
 
 
 def balanced(student, teacher, *, sharpen: float, cover: float):
-    """Forward KL weighted `cover` where the teacher is flatter, reverse KL weighted `sharpen` where the student is. `[batch]`."""
+    """Forward KL, times `cover` where the teacher is flatter, plus reverse KL, times `sharpen` where not."""
     flatter = jax.lax.stop_gradient(losses.entropy(student) - losses.entropy(teacher))
     reverse = jnp.where(flatter > 0, sharpen, 1.0) * losses.kl_reverse(student, teacher)
     return reverse + jnp.where(flatter < 0, cover, 1.0) * losses.kl_forward(student, teacher)
@@ -66,5 +67,10 @@ experiment = Experiment(
     systems=(218,),
     config=BDKD(),
     arms=arms,
-    claims=('bd_kd > dml on accuracy', 'bd_kd < dml on ece', 'bd_kd > reverse on accuracy', 'bd_kd > labels on accuracy'),
+    claims=(
+        'bd_kd > dml on accuracy',
+        'bd_kd < dml on ece',
+        'bd_kd > reverse on accuracy',
+        'bd_kd > labels on accuracy',
+    ),
 )

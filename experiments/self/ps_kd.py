@@ -1,7 +1,7 @@
 """PS-KD: the student of the last epoch teaches the student of this one.
 
-Kim et al., Self-Knowledge Distillation with Progressive Refinement of Targets (arXiv 2006.12000); rule as in the authors'
-code (lgcnsai/PS-KD-Pytorch, main.py): P_i is the prediction of example i when it was last trained on.
+Kim et al., Self-Knowledge Distillation with Progressive Refinement of Targets (arXiv 2006.12000); rule as in the
+authors' code (lgcnsai/PS-KD-Pytorch, main.py): P_i is the prediction of example i when it was last trained on.
 
     ps_kd      (1 - a_t) CE(y, p) + a_t KL(P_i || p),   a_t = 0.8 t / E in epoch t = 1 .. E
     constant   the same with a_t = 0.8 throughout
@@ -57,5 +57,10 @@ experiment = Experiment(
     systems=(445,),
     config=PSKD(),
     arms=arms,
-    claims=('ps_kd < labels on nll', 'ps_kd < labels on aurc', 'ps_kd < smoothing on aurc', 'ps_kd > labels on accuracy'),
+    claims=(
+        'ps_kd < labels on nll',
+        'ps_kd < labels on aurc',
+        'ps_kd < smoothing on aurc',
+        'ps_kd > labels on accuracy',
+    ),
 )

@@ -1,4 +1,5 @@
-"""MEAL V2: a pre-trained student meets an ensemble and a discriminator, without labels. A game, or one optimizer for both?
+"""MEAL V2: a pre-trained student meets an ensemble and a discriminator, without labels. A game, or one optimizer for
+both?
 
 Shen and Savvides, MEAL V2 (arXiv 2009.08453). The paper speaks of a discriminator; the released code (szq0214/MEAL-V2,
 train.py, loss.py) minimises its loss over student and discriminator together. Both are run. K = 3 teachers,
@@ -6,8 +7,8 @@ q = mean_k softmax(z_k), zbar = mean_k z_k; every arm but `scratch` starts from 
 
     hard            CE(y, p_S);   single  KL(p_1 || p_S);   ensemble  KL(q || p_S)
     cooperative     KL(q || p_S) + L_D over student and D,   L_D = BCE(D(z_S), (1, 0)) / 2 + BCE(D(zbar), (0, 1)) / 2
-    adversarial     student: KL(q || p_S) - L_D;   D: L_D, without its last ReLU (a clipped logit gives the student nothing)
-    with_labels     KL(q || p_S) + CE(y, p_S);   scratch  KL(q || p_S) from fresh weights
+    adversarial     student: KL(q || p_S) - L_D;   D: L_D, without its last ReLU (a clipped logit gives the student
+    nothing) with_labels     KL(q || p_S) + CE(y, p_S);   scratch  KL(q || p_S) from fresh weights
 """
 
 import dataclasses
@@ -25,13 +26,15 @@ from kdjax.tasks.small_images import SmallImages
 
 @dataclasses.dataclass(frozen=True)
 class MEALV2(SmallImages):
-    train_examples: int | None = 150
+    dataset: str = 'mnist5k'
+    train_examples: int | None = 500
     student: str = 'mlp-64'
     teacher: str = 'mlp-256-256'
-    steps: int = 2000
-    crop_padding: int = 1
-    teacher_steps: int = 2000
-    pretraining_steps: int = 2000
+    steps: int = 1500
+    crop_padding: int = 2
+    teacher_steps: int = 3000
+    teacher_crop_padding: int = 2
+    pretraining_steps: int = 1500
     teachers: int = 3
 
 

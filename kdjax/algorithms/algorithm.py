@@ -37,10 +37,11 @@ class Algorithm:
 
     init(key, frozen, example) -> state: everything that is trained, averaged, remembered or counted, in one pytree.
     step(state, frozen, batch, key) -> (state, metrics): one update; metrics are scalars.
-    evaluate(state, frozen, batch, key) -> arrays with a leading batch axis, e.g. logits; metrics are made of them on the host.
+    evaluate(state, frozen, batch, key) -> arrays with a leading batch axis, e.g. logits; metrics are made of them on
+    the host.
 
-    `frozen` holds what a run reads and never trains (teacher weights, caches): an argument, so that one compiled program
-    serves every teacher of a shape; apart from the state, so that it is in no checkpoint and no gradient.
+    `frozen` holds what a run reads and never trains (teacher weights, caches): an argument, so that one compiled
+    program serves every teacher of a shape; apart from the state, so that it is in no checkpoint and no gradient.
     `key` is the run's key: streams fold in their name and `state['step']`.
     """
 

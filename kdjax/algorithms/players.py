@@ -87,9 +87,7 @@ def play(
     _check_names(cast)
     if evaluates is None:
         evaluates = tuple(n for n, p in players.items() if all(a.startswith('batch.') for a in p.reads))
-    return Algorithm(
-        partial(_init, cast), partial(_step, cast), partial(_evaluate, cast, evaluates)
-    )
+    return Algorithm(partial(_init, cast), partial(_step, cast), partial(_evaluate, cast, evaluates))
 
 
 def supervised(
@@ -102,9 +100,7 @@ def supervised(
     start: str | None = None,
 ) -> Algorithm:
     """One player, called `student`."""
-    return play(
-        {'student': Player(model, objective, optimizer, start=start)}, teachers=teachers, prepare=prepare
-    )
+    return play({'student': Player(model, objective, optimizer, start=start)}, teachers=teachers, prepare=prepare)
 
 
 def _check_names(cast: _Cast) -> None:
@@ -149,9 +145,7 @@ def _view(
     def learner(name: str, model_of: Callable[[View], Model], reads: tuple[str, ...]):
         def node(view: View) -> Outputs:
             draw = stream(key, f'{name}/forward', step)
-            outputs, updates[name] = model_of(view).apply(
-                variables[name], _gather(view, reads), key=draw, train=train
-            )
+            outputs, updates[name] = model_of(view).apply(variables[name], _gather(view, reads), key=draw, train=train)
             return outputs
 
         return node
@@ -209,9 +203,7 @@ def _step(cast: _Cast, state: State, frozen: Frozen, batch: Batch, key: jax.Arra
     metrics: dict[str, jax.Array] = {}
     said: dict[str, Outputs] = {}
     for name, player in cast.players.items():
-        params, optimizer[name], measured, updates, outputs = _move(
-            cast, name, player, state, frozen, batch, key
-        )
+        params, optimizer[name], measured, updates, outputs = _move(cast, name, player, state, frozen, batch, key)
         for node in cast.group(name):
             stats = updates[node]['stats'] if node in updates else variables[node]['stats']
             variables[node] = {'params': params[node], 'stats': stats}

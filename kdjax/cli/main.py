@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -25,6 +26,17 @@ def _commands() -> dict[str, tuple[str, Command]]:
         'data': ('which data sets are here', commands.data),
         'doctor': ('is this machine ready', doctor.doctor),
     }
+
+
+def console() -> int:
+    """The entry point of the shell: keeps XLA's compilations between runs, unless JAX was told where."""
+    import jax
+
+    from kdjax.data.cache import cache_folder
+
+    if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+        jax.config.update('jax_compilation_cache_dir', str(cache_folder() / 'compilations'))
+    return main()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,4 +72,4 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(console())

@@ -57,7 +57,9 @@ def run(arguments: list[str]) -> int:
             state = folder.latest(fresh)
             step = 0 if state is None else int(state['step'])
             if step > stage.steps:
-                raise UserError(f'{folder.path} is at step {step}, beyond --steps {stage.steps}: ask for more, or another --out')
+                raise UserError(
+                    f'{folder.path} is at step {step}, beyond --steps {stage.steps}: ask for more, or another --out'
+                )
             folder.forget_after(step)
             writers.append(Jsonl(folder.path / 'metrics.jsonl'))
             return state

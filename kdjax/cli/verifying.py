@@ -23,7 +23,7 @@ from kdjax.run.store import Store
 
 @dataclasses.dataclass(frozen=True)
 class Verify:
-    """Verify an experiment. Anything else that is given overrides its configuration; the record then goes nowhere but --out."""
+    """Verify an experiment. Other options override its configuration; the record then goes nowhere but --out."""
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar='NAME')]
     """The experiment: its name, family/name, or the path of its file."""
@@ -77,7 +77,9 @@ def _keep(asked: Verify, record: dict[str, Any], *, standard: bool) -> pathlib.P
 
 def show(record: dict[str, Any], console: Console) -> None:
     """The one table of a verification, and its claims."""
-    names = [m for m in ('accuracy', 'nll', 'ece', 'agreement') if all(m in a['metrics'] for a in record['arms'].values())]
+    names = [
+        m for m in ('accuracy', 'nll', 'ece', 'agreement') if all(m in a['metrics'] for a in record['arms'].values())
+    ]
     title = f'{record["title"]}  ({record["dataset"]}, {record["split"]} split, {len(record["seeds"])} seeds)'
     results = table('arm', *names, 'GFLOPs', 'teacher GFLOPs', 'seconds', title=title)
     for name, arm in record['arms'].items():
@@ -89,7 +91,9 @@ def show(record: dict[str, Any], console: Console) -> None:
     console.print(results)
     verdicts = table('claim', 'paired difference', '95 % interval', 'verdict')
     for c in record['claims']:
-        verdicts.add_row(c['text'], f'{c["mean"]:+.4f}', f'[{c["low"]:+.4f}, {c["high"]:+.4f}]'.replace('[', r'\['), c['verdict'])
+        verdicts.add_row(
+            c['text'], f'{c["mean"]:+.4f}', f'[{c["low"]:+.4f}, {c["high"]:+.4f}]'.replace('[', r'\['), c['verdict']
+        )
     console.print(verdicts)
     console.print(f'verdict: [bold]{record["verdict"]}[/bold]  ({record["seconds"]:.0f} s)')
 

@@ -28,7 +28,9 @@ def check(metrics: Mapping[str, np.ndarray], first_step: int, *, state: Any, bat
     term = min((name for name, at in bad.items() if at == offset), key=_blame)
     step = first_step + int(offset)
     leaf = first_bad_leaf({'batch': batch_at(step)}) or first_bad_leaf(state) or 'no leaf: the loss alone'
-    remedy = 'repair the data' if leaf.startswith('batch') else 'lower the learning rate, clip gradients, or check the loss'
+    remedy = (
+        'repair the data' if leaf.startswith('batch') else 'lower the learning rate, clip gradients, or check the loss'
+    )
     raise Diverged(
         f"step {step}: '{term}' is {metrics[term][offset]}; first bad leaf: {leaf}. Remedy: {remedy}. "
         'Nothing of this step or later was saved'
@@ -36,12 +38,12 @@ def check(metrics: Mapping[str, np.ndarray], first_step: int, *, state: Any, bat
 
 
 def check_state(state: Any, step: int) -> None:
-    """Raise `Diverged` if the update that led to `step` left a number that is not finite, though its loss was finite."""
+    """Raise `Diverged` if the update that led to `step` left a number that is not finite after a finite loss."""
     leaf = first_bad_leaf(state)
     if leaf is not None:
         raise Diverged(
-            f'the state after step {step - 1} is not finite; first bad leaf: {leaf}. Remedy: lower the learning rate or '
-            'clip gradients. Nothing of this step or later was saved'
+            f'the state after step {step - 1} is not finite; first bad leaf: {leaf}. Remedy: lower the learning '
+            'rate or clip gradients. Nothing of this step or later was saved'
         )
 
 

@@ -1,7 +1,8 @@
-"""Rows of indices -> what the compiled steps read: a split in memory goes to the device once, one on disk chunk by chunk."""
+"""What the compiled steps read: a split in memory goes to the device once, one on disk chunk by chunk."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,7 +30,7 @@ class Feed:
 
     def chunks(self, boundaries: list[int]) -> Iterator[tuple[int, Any, np.ndarray]]:
         """(end, data, rows) for each interval between boundaries, read ahead where the data is on disk."""
-        spans = list(zip(boundaries[:-1], boundaries[1:], strict=True))
+        spans = list(itertools.pairwise(boundaries))
         if self._resident is not None:
             for first, end in spans:
                 yield end, self._resident, self.rows(first, end - first)

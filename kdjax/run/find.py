@@ -35,7 +35,7 @@ class Found:
 
 
 def home() -> pathlib.Path:
-    """The folder that holds `experiments/` and `results/`: `$KDJAX_HOME`, the checkout, or what the wheel brought along."""
+    """The folder of `experiments/` and `results/`: `$KDJAX_HOME`, the checkout, or what the wheel brought along."""
     if 'KDJAX_HOME' in os.environ:
         return pathlib.Path(os.environ['KDJAX_HOME'])
     package = pathlib.Path(kdjax.__file__).parent
@@ -81,5 +81,5 @@ def _load(name: str, path: pathlib.Path) -> Found:
     module = sys.modules[called]
     experiment = getattr(module, 'experiment', None)
     if not isinstance(experiment, Experiment):
-        raise UserError(f"{path} has no module-level `experiment = Experiment(...)`: add one (see the README)")
+        raise UserError(f'{path} has no module-level `experiment = Experiment(...)`: add one (see the README)')
     return Found(name, path, module, experiment)

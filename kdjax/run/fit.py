@@ -81,7 +81,8 @@ def fit(
     events: Events,
     resume: Callable[[State], State | None] = lambda _: None,
 ) -> Fitted:
-    """Train for `steps` in all. `resume` gets the fresh state and returns the one to go on from, or None for the fresh one.
+    """Train for `steps` in all. `resume` gets the fresh state and returns the one to go on from, or None for the
+    fresh one.
 
     The run is a function of (program, source, frozen, seed): the seed gives the run's key and the order of the data.
     Raises `Diverged` at the first metric that is not finite.
@@ -131,7 +132,9 @@ class _Window:
         return {n: float(np.concatenate([m[n] for m in fetched]).mean(dtype=np.float64)) for n in fetched[0]}
 
 
-def predict(program: Program, state: State, frozen: Mapping[str, Any], source: Source, *, seed: int) -> dict[str, np.ndarray]:
+def predict(
+    program: Program, state: State, frozen: Mapping[str, Any], source: Source, *, seed: int
+) -> dict[str, np.ndarray]:
     """Everything that the algorithm evaluates, for every example of a split in order, and its `label`."""
     key = jax.random.key(seed)
     kept: list[dict[str, np.ndarray]] = []

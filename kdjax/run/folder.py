@@ -47,7 +47,9 @@ class Folder:
             changed = ', '.join(
                 f'{k}: {old.get(k)!r} there, {new.get(k)!r} now' for k in sorted(old | new) if old.get(k) != new.get(k)
             )
-            raise UserError(f'{self.path} belongs to another run ({changed}): choose another --out, or repeat its settings')
+            raise UserError(
+                f'{self.path} belongs to another run ({changed}): choose another --out, or repeat its settings'
+            )
 
     def latest(self, like: State) -> State | None:
         """The state of the latest checkpoint, with the structure and types of `like`; None if there is none."""
@@ -75,6 +77,7 @@ class Folder:
         self._checkpoints.close()
         final = identity.state_digest(state)
         write_atomically(
-            self.path / 'result.json', json.dumps(finite(result | {'state_sha256': final}), indent=1, sort_keys=True) + '\n'
+            self.path / 'result.json',
+            json.dumps(finite(result | {'state_sha256': final}), indent=1, sort_keys=True) + '\n',
         )
         return final

@@ -1,6 +1,7 @@
 """An algorithm, compiled once: initialisation, steps, evaluation.
 
-Steps run as a loop on the device over rows of indices, so that small steps are not paid for in dispatches. The number of
+Steps run as a loop on the device over rows of indices, so that small steps are not paid for in dispatches. The number
+of
 steps is a traced number and seeds are traced keys: one trace and one compilation serve every seed and every length.
 XLA's CPU backend runs convolutions about nine times slower inside a loop than outside (measured: 45 against 5 ms for
 six 3x3 convolutions at 8x8), so there, and only there, steps with convolutions are dispatched one by one.
@@ -36,7 +37,7 @@ class Program:
         return self._init(key, frozen, example)
 
     def run(self, state: State, frozen: Any, data: Any, rows: np.ndarray, key: jax.Array):
-        """Steps over `rows` `[steps <= chunk, batch]` of indices into `data`. Donates `state`; returns it and metrics `[steps]`."""
+        """Steps over `rows`, `[steps <= chunk, batch]` indices into `data`. Donates `state`; returns it and metrics."""
         if self._compiled is None:
             self._compile(state, frozen, data, rows[0], key)
         return (self._loop if self._on_device else self._one_by_one)(state, frozen, data, rows, key)

@@ -60,7 +60,7 @@ class Executor:
             'kind': type(stage).__name__,
             'name': stage.name,
             'code': [identity.code(stage.module), '' if stage.shared else identity.code(self.module)],
-            'loop': identity.code('kdjax.run.fit'),
+            'loop': identity.code('kdjax.run.stages'),
             'config': dict(stage.config),
             'data': getattr(data, 'identity', None),
             'inputs': {n: [self.digest(o.stage, seed), o.path] for n, o in stage.inputs.items()},
@@ -92,7 +92,8 @@ class Executor:
 
     def facts(self, stage: Train, seed: int, split: str) -> dict[str, float]:
         """What other stages found that is recorded with this one."""
-        return {n: float(o.of(self.run(o.stage, seed).arrays)[split]) for n, o in stage.facts.items()}
+        found = {n: o.of(self.run(o.stage, seed).arrays) for n, o in stage.facts.items()}
+        return {n: float(v[split] if isinstance(v, dict) else v) for n, v in found.items()}
 
     def _measure(self, stage: Train, seed: int, split: str, said: dict[str, np.ndarray]) -> dict[str, float]:
         reference = self.reference(stage, seed)
@@ -105,7 +106,12 @@ class Executor:
         return (zlib.crc32(stage.name.encode()) + (self.base_seed if stage.shared else seed)) % 2**31
 
     def train(
-        self, stage: Train, seed: int, *, events: Events = EVENTS, resume: Callable[[State], State | None] = lambda _: None
+        self,
+        stage: Train,
+        seed: int,
+        *,
+        events: Events = EVENTS,
+        resume: Callable[[State], State | None] = lambda _: None,
     ) -> tuple[State, dict[str, Any], dict[str, Any]]:
         """Train a stage here and now: its final state, arrays and facts.
 

@@ -13,17 +13,15 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from kdjax.data.cache import cache_folder
 from kdjax.errors import UserError
 from kdjax.record import finite
 from kdjax.stage import Artifact
 
 
 def default_root() -> pathlib.Path:
-    """`$KDJAX_STORE`, else `store` under `$KDJAX_CACHE`, else the user's cache folder."""
-    if 'KDJAX_STORE' in os.environ:
-        return pathlib.Path(os.environ['KDJAX_STORE'])
-    cache = os.environ.get('KDJAX_CACHE', pathlib.Path.home() / '.cache' / 'kdjax')
-    return pathlib.Path(cache) / 'store'
+    """`$KDJAX_STORE`, else `store` in the user's cache folder."""
+    return pathlib.Path(os.environ.get('KDJAX_STORE') or cache_folder() / 'store')
 
 
 class Store:
@@ -34,7 +32,9 @@ class Store:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f'the store {self.root} cannot be made ({error}): set KDJAX_STORE to a folder you own') from error
+            raise UserError(
+                f'the store {self.root} cannot be made ({error}): set KDJAX_STORE to a folder you own'
+            ) from error
 
     def get(self, digest: str) -> Artifact | None:
         """The artifact, or None if it was never made."""

@@ -1,11 +1,15 @@
 """Networks cut and rearranged: pytrees in, pytrees out."""
 
 from kdjax.surgery.choice import accuracies as accuracies
+from kdjax.surgery.choice import choose as choose
 from kdjax.surgery.choice import npsd as npsd
 from kdjax.surgery.choice import rank_correlation as rank_correlation
+from kdjax.surgery.choice import scores as scores
 from kdjax.surgery.choice import tradeoff as tradeoff
+from kdjax.surgery.choice import trials as trials
 from kdjax.surgery.many import copies as copies
 from kdjax.surgery.many import nested as nested
+from kdjax.surgery.prune import by_importance as by_importance
 from kdjax.surgery.prune import gate as gate
 from kdjax.surgery.prune import importance as importance
 from kdjax.surgery.prune import keep_prefix as keep_prefix

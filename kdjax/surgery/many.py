@@ -1,6 +1,6 @@
-"""Several networks as one model: the candidates inside one network, or independent copies side by side.
+"""Several networks as one model: candidates inside one network, or independent copies side by side.
 
-The prediction is `[batch, networks, classes]`, every tap `[batch, networks, ...]`; a loss is mapped over axis 1.
+The prediction is `[batch, networks, classes]`, every tap `[batch, networks, ...]`: map losses over axis 1.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kdjax.surgery.prune import mask_prefix
 
 
 def nested(model: Model, kept: Sequence[Sequence[int]]) -> Model:
-    """The variables of one MLP, answering as each of its prefixes: kept[c] are the hidden widths of candidate c.
+    """One MLP that answers as each of its prefixes; kept[c] are the hidden widths of candidate c.
 
     Gradients of all candidates add up in the shared weights. Taps are zero where a candidate was cut.
     """

@@ -1,7 +1,7 @@
 """Structured pruning of an MLP: gates on hidden units, their importance, reordering, and cutting to a prefix.
 
-Everything maps the variables of a `kdjax.models.mlp` without normalisation (norm='none') to such variables. Units sorted by
-falling importance make every prefix a candidate, and all candidates nested.
+Everything maps the variables of a `kdjax.models.mlp` without normalisation (norm='none') to such variables.
+Units sorted by falling importance make every prefix a candidate, and all candidates nested.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def widths(variables: Variables) -> tuple[int, ...]:
     params = variables['params']
     if sorted(params) != ['classifier', 'hidden']:
         raise UserError(
-            f"an MLP with parameters {sorted(params)} cannot be cut: only ['classifier', 'hidden'], which is norm='none'"
+            f"a network of {sorted(params)} cannot be cut: an MLP with norm='none' has classifier and hidden"
         )
     return tuple(params['hidden'][str(i)]['kernel'].shape[1] for i in range(len(params['hidden'])))
 
@@ -52,13 +52,13 @@ def gate(variables: Variables, gates: Sequence[jax.Array]) -> Variables:
 def mask_prefix(variables: Variables, kept: Sequence[int] | jax.Array) -> Variables:
     """All but the first kept[l] units of hidden layer l set to zero.
 
-    kept: integers, one a layer; they may be traced, so that which network to keep can be data. Same shapes out: the network
-    says what `keep_prefix` of the same widths says, and its taps are zero where it was cut.
+    kept: integers, one a layer; they may be traced, so that which network to keep can be data.
+    Same shapes out: it says what `keep_prefix` of these widths says, and taps are zero where it was cut.
     """
     full = widths(variables)
     kept = jnp.asarray(kept)
     if kept.shape != (len(full),):
-        raise UserError(f'widths to keep have shape {list(kept.shape)}: give one for each of {len(full)} hidden layers')
+        raise UserError(f'widths of shape {list(kept.shape)} to keep: one for each of {len(full)} layers')
     return gate(variables, [(jnp.arange(w) < kept[i]).astype(jnp.float32) for i, w in enumerate(full)])
 
 
@@ -69,7 +69,9 @@ def keep_prefix(variables: Variables, kept: Sequence[int]) -> Variables:
     """
     full = widths(variables)
     if len(kept) != len(full) or any(not 0 < k <= w for k, w in zip(kept, full, strict=True)):
-        raise UserError(f'hidden widths {tuple(kept)} cannot be cut out of {full}: give as many, each from 1 to what is there')
+        raise UserError(
+            f'hidden widths {tuple(kept)} cannot be cut out of {full}: give as many, from 1 to what is there'
+        )
     hidden, inputs = {}, slice(None)
     for i, layer in enumerate(_layers(variables)):
         outputs = slice(kept[i])
@@ -96,12 +98,12 @@ def permute_units(variables: Variables, orders: Sequence[jax.Array]) -> Variable
 def importance(
     loss: Callable[[Variables, Any], jax.Array], variables: Variables, batches: Iterable[Any]
 ) -> list[jax.Array]:
-    """How much each hidden unit matters: I = sum over batches |dL/dgate| at gate = 1, over its layer's L2 norm.
+    """How much each unit matters: I = sum over batches |dL/dgate| at gate = 1, over the L2 norm of its layer.
 
-    loss: `(variables, batch) -> scalar`, a mean over the batch. A sum over batches of absolute values depends on the batch size.
+    loss: `(variables, batch) -> scalar`. Signs cancel within a batch, so its size matters; with batches of
+        one example this is eq. 2 of Michel et al. (arXiv 1905.10650), there for attention heads.
     Returns one float32 `[width]` a layer, in 0..1; a unit that is never active has 0.
-    Source: Michel et al. (arXiv 1905.10650, eq. 2) with the layer normalisation of its released code; used for hidden units
-    and batch gradients by MiniDisc (GeneZC/MiniDisc, run_sparsification_cls.py).
+    Source: the rule for hidden units in MiniDisc's code (GeneZC/MiniDisc, run_sparsification_cls.py).
     """
     ones = [jnp.ones((w,), jnp.float32) for w in widths(variables)]
 
@@ -113,6 +115,13 @@ def importance(
     for batch in batches:
         total = [t + s for t, s in zip(total, slopes(variables, batch), strict=True)]
     return [t / jnp.maximum(jnp.linalg.norm(t), 1e-17) for t in total]
+
+
+def by_importance(
+    loss: Callable[[Variables, Any], jax.Array], variables: Variables, batches: Iterable[Any]
+) -> Variables:
+    """The same function, with the units of every hidden layer in the order of falling `importance`."""
+    return permute_units(variables, [jnp.argsort(-i) for i in importance(loss, variables, batches)])
 
 
 def _layers(variables: Variables) -> list[dict[str, Any]]:
@@ -128,4 +137,4 @@ def _with_hidden(variables: Variables, hidden: dict[str, Any], classifier: Any =
 def _one_per_layer(what: str, values: Sequence[jax.Array], variables: Variables) -> None:
     full, given = widths(variables), tuple(v.shape[0] for v in values)
     if full != given:
-        raise UserError(f'{what} for hidden widths {given}, but the network has {full}: give one vector a layer')
+        raise UserError(f'{what} for hidden widths {given}, but the network has {full}: one vector a layer')

@@ -2,14 +2,15 @@
 
 An experiment's config extends `SmallImages`; its arms are made with `arm` (one student) or `play` (several players):
 
-    {'labels': task.arm(hard_labels()), 'kd': task.arm(hard_labels() + 9.0 * kl(temperature=4.0), task.cached_teacher())}
+    {'labels': task.arm(hard_labels()), 'kd': task.arm(hard_labels() + 9.0 * kl(temperature=4.0),
+    task.cached_teacher())}
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -133,7 +134,8 @@ class SmallImages:
         """The stored logits of the task's teacher on plain images: for students that train without augmentation."""
         if self.crop_padding:
             raise UserError(
-                f'a cached teacher saw plain images, but crop_padding={self.crop_padding}: set it to 0, or use live_teacher()'
+                f'a cached teacher saw plain images, but crop_padding={self.crop_padding}: set it to 0, '
+                'or use live_teacher()'
             )
         size = len(self.data['train']) * self.data.classes * 4
         return Bound(teachers.cached('teacher'), {'teacher': self.teacher_predictions['train']}, cache_bytes=size)
@@ -181,8 +183,8 @@ class SmallImages:
     ) -> Train:
         """Any players and teachers on this task's data. The player `student` is measured, others under their name.
 
-        name: of a stage that other stages read; the last stage of an arm gets the arm's. reference: predictions by split
-        that agreement is measured with; the task's teacher's unless others are given.
+        name: of a stage that other stages read; the last stage of an arm gets the arm's. reference: predictions by
+        split that agreement is measured with; the task's teacher's unless others are given.
         """
         bound = bound or {}
         steps = steps or self.steps
@@ -203,7 +205,7 @@ class SmallImages:
         )  # fmt: skip
 
     def prepare(self, crop_padding: int) -> Prepare:
-        """Normalisation, and in training a random crop (and a mirror where labels allow) if `crop_padding` asks for one."""
+        """Normalisation; in training also a random crop (and a mirror where labels allow) if `crop_padding` asks."""
         return _prepare(self.data, crop_padding)
 
 
@@ -277,7 +279,7 @@ def _prediction_shapes(source: Dataset, inputs: Mapping[str, Variables]) -> dict
 def _cost(
     players: Mapping[str, Player], bound: Mapping[str, Bound], source: Dataset, batch: int, steps: int
 ) -> dict[str, float]:
-    """FLOPs of the whole run: three forward passes for a training step (arXiv 2001.08361, sec. 2.1), one for a teacher's."""
+    """FLOPs of the run: three forward passes for a training step (arXiv 2001.08361, sec. 2.1), one for a teacher's."""
     image = jax.ShapeDtypeStruct((1, *source.image_shape), np.float32)
     seen = batch * steps
 

@@ -10,7 +10,7 @@ from kdjax.teachers.teacher import Teacher
 
 
 def ema(model: Model, *, of: str = 'student', decay: float = 0.999, reads: str = 'batch.image') -> Teacher:
-    """After each step, average <- decay * average + (1 - decay) * weights of the node `of`. Its batch statistics are copied."""
+    """After each step, average <- decay * average + (1 - decay) * weights of `of`. Its batch statistics are copied."""
 
     def init(frozen, example, variables):
         return jax.tree.map(jnp.asarray, variables[of])

@@ -24,8 +24,8 @@ def live(model: Model, *, weights: str = 'teacher', reads: str = 'batch.image') 
 def ensemble(members: Mapping[str, Model], *, reads: str = 'batch.image') -> Teacher:
     """Several frozen models at once; `members` maps the name of each one's weights in `frozen` to its model.
 
-    The prediction is the logarithm of the mean of their probabilities `[batch, classes]`, which is a set of logits: softmax
-    gives the mean back, temperatures apply. Taps: `mean_logits`, and each member's own logits under its name.
+    The prediction is the logarithm of the mean of their probabilities `[batch, classes]`, which is a set of logits:
+    softmax gives the mean back, temperatures apply. Taps: `mean_logits`, and each member's own logits under its name.
     """
 
     def apply(memory, frozen, view, *, key):

@@ -13,7 +13,8 @@ def past_self(*, examples: int, classes: int, of: str = 'student') -> Teacher:
     """A table of log-probabilities `[examples, classes]`, overwritten after every step with the prediction just made.
 
     An example that was never seen is answered with its own label, as in the first epoch of the paper's code.
-    The recorded prediction is that of the training pass itself: augmented view, training mode, weights before the update.
+    The recorded prediction is that of the training pass itself: augmented view, training mode, weights before the
+    update.
     """
 
     def init(frozen, example, variables):

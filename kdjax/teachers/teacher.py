@@ -30,7 +30,8 @@ class Teacher:
     """A source of targets.
 
     apply(memory, frozen, view, *, key) -> Outputs, from the view's batch.
-    init(frozen, example, variables) -> memory, and update(memory, view, variables) -> memory after each step: only for teachers
+    init(frozen, example, variables) -> memory, and update(memory, view, variables) -> memory after each step: only
+    for teachers
     that remember (an average of the student, its past predictions). Memory is part of the train state, so it is saved.
     forwards: teacher forward passes per example, for the cost table.
     """
