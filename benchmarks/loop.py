@@ -18,7 +18,7 @@ from kdjax.data.batches import batch_indices
 from kdjax.data.dataset import ArraySource
 
 CASES = {
-    'convolutions_50ms': {'spec': 'resnet8', 'size': 16, 'batch': 64, 'steps': 50},
+    'convolutions_50ms': {'spec': 'resnet8', 'size': 16, 'batch': 96, 'steps': 50},
     'dense_50ms': {'spec': 'mlp-1536-1536', 'size': 32, 'batch': 64, 'steps': 50},
     'dense_1ms': {'spec': 'mlp-64', 'size': 24, 'batch': 64, 'steps': 1000},
 }

@@ -1,7 +1,8 @@
 """OFA-KD: exit branches let a CNN learn from a ViT, and a ViT from a CNN, in the space of logits.
 
-Hao et al., One-for-All: Bridge the Gap Between Heterogeneous Architectures in Knowledge Distillation (arXiv 2310.19444);
-loss and exits as in the authors' code (Hao840/OFAKD, distillers/ofa.py). All arms have CE(y, p_S) with 0.1 smoothing.
+Hao et al., One-for-All: Bridge the Gap Between Heterogeneous Architectures in Knowledge Distillation (arXiv
+2310.19444); loss and exits as in the authors' code (Hao840/OFAKD, distillers/ofa.py). All arms have
+CE(y, p_S) with 0.1 smoothing.
 
     ofa        + sum over exits and final logits of -sum_c w_c log p_c,   w_c = (p_T[c] + [c = y])^g - [c = y],  g = 1.5
     branches   the same with g = 1: soft cross-entropy at every exit (deep supervision by the teacher)
@@ -25,14 +26,15 @@ from kdjax.tasks.small_images import SmallImages
 
 @dataclasses.dataclass(frozen=True)
 class OFAKD(SmallImages):
-    train_examples: int | None = 200
+    train_examples: int | None = 100
     steps: int = 400
     crop_padding: int = 1
-    teacher_steps: int = 1000
+    teacher_steps: int = 2000
     cnn: str = 'resnet8'
-    vit: str = 'vit-48-4'
-    teacher_cnn: str = 'resnet14'
-    teacher_vit: str = 'vit-96-4'
+    vit: str = 'vit-32-4-p4'
+    vit_steps: int = 1200
+    teacher_cnn: str = 'resnet8'
+    teacher_vit: str = 'vit-64-4-p4'
     gamma: float = 1.5
     hint_weight: float = 1.0
     smoothing: float = 0.1
@@ -53,12 +55,12 @@ def arms(task: OFAKD):
     def ofa(gamma: float, student: str = 'student', name: str = 'ofa'):
         return term(losses.ofa, student, 'teacher', 'batch.label', gamma=gamma, name=name)
 
-    def compared(student: str, teacher: str, stages: int):
+    def compared(student: str, steps: int, teacher: str, stages: int):
         trained = task.train_teacher(f'teacher_{teacher}', teacher)
         bound, said = task.live_teacher(trained), task.predictions(f'said_{teacher}', trained)
 
         def arm(objective: Objective):
-            return task.arm(labels + objective, bound, model=student, reference=said)
+            return task.arm(labels + objective, bound, model=student, steps=steps, reference=said)
 
         def all_for_one(gamma: float):
             return arm(ofa(gamma) + at_exits(stages, lambda at, name: ofa(gamma, at, name)))
@@ -72,7 +74,10 @@ def arms(task: OFAKD):
             'ofa': all_for_one(task.gamma),
         }
 
-    pairs = {'cnn': (task.cnn, task.teacher_vit, 3), 'vit': (task.vit, task.teacher_cnn, 4)}
+    pairs = {
+        'cnn': (task.cnn, task.steps, task.teacher_vit, 3),
+        'vit': (task.vit, task.vit_steps, task.teacher_cnn, 4),
+    }
     return {f'{kind}_{name}': arm for kind, pair in pairs.items() for name, arm in compared(*pair).items()}
 
 

@@ -1,14 +1,13 @@
-"""MEAL V2: a pre-trained student meets an ensemble and a discriminator, without labels. A game, or one optimizer for
-both?
+"""MEAL V2: a pre-trained student meets an ensemble and a discriminator, without labels: a game, or joint training?
 
 Shen and Savvides, MEAL V2 (arXiv 2009.08453). The paper speaks of a discriminator; the released code (szq0214/MEAL-V2,
 train.py, loss.py) minimises its loss over student and discriminator together. Both are run. K = 3 teachers,
 q = mean_k softmax(z_k), zbar = mean_k z_k; every arm but `scratch` starts from the same pre-trained student.
 
-    hard            CE(y, p_S);   single  KL(p_1 || p_S);   ensemble  KL(q || p_S)
-    cooperative     KL(q || p_S) + L_D over student and D,   L_D = BCE(D(z_S), (1, 0)) / 2 + BCE(D(zbar), (0, 1)) / 2
-    adversarial     student: KL(q || p_S) - L_D;   D: L_D, without its last ReLU (a clipped logit gives the student
-    nothing) with_labels     KL(q || p_S) + CE(y, p_S);   scratch  KL(q || p_S) from fresh weights
+    hard          CE(y, p_S);   single  KL(p_1 || p_S);   ensemble  KL(q || p_S)
+    cooperative   KL(q || p_S) + L_D over student and D,   L_D = BCE(D(z_S), (1, 0)) / 2 + BCE(D(zbar), (0, 1)) / 2
+    adversarial   student: KL(q || p_S) - L_D;   D: L_D, without its last ReLU, behind which gradients would end
+    with_labels   KL(q || p_S) + CE(y, p_S);   scratch  KL(q || p_S) from fresh weights
 """
 
 import dataclasses

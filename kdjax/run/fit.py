@@ -91,7 +91,7 @@ def fit(
     feed = Feed(source, batch=batch, seed=seed, chunk=program.chunk)
     fresh = program.init(key, frozen, feed.example())
     restored = resume(fresh)
-    state = fresh if restored is None else restored
+    state = jax.block_until_ready(fresh if restored is None else restored)
     window = _Window(lambda step: source.take(feed.rows(step, 1)[0]))
     seconds, compiled = 0.0, program.compile_seconds
     clock = time.perf_counter()

@@ -16,7 +16,7 @@ from kdjax.run import identity
 from kdjax.run.fit import Events, fit, predict
 from kdjax.run.program import Program
 from kdjax.run.store import Store
-from kdjax.stage import Artifact, Compute, Stage, Train
+from kdjax.stage import Artifact, Compute, Stage, Train, graph
 from kdjax.streams import stream
 
 CURVE_SPLIT = 'validation'
@@ -24,6 +24,9 @@ CURVE_SPLIT = 'validation'
 
 HELD_OUT = ('validation', 'test')
 EVENTS = Events()
+ADDS_UP = ('student_flops', 'teacher_flops', 'teacher_queries', 'seconds')
+"""The costs that add up over the stages of an arm."""
+
 Say = Callable[[str], None]
 
 
@@ -89,6 +92,15 @@ class Executor:
     def reference(self, stage: Train, seed: int) -> Any:
         """What the stage's metrics are compared with, by split."""
         return None if stage.reference is None else stage.reference.of(self.run(stage.reference.stage, seed).arrays)
+
+    def cost(self, stage: Train, seed: int) -> dict[str, float]:
+        """What an arm cost: its last stage, and the work of the stages that were trained for this seed on the way."""
+        cost = dict(self.run(stage, seed).info['cost'])
+        for (before,) in graph(stage).values():
+            if isinstance(before, Train) and before is not stage and not before.shared:
+                spent = self.run(before, seed).info['cost']
+                cost |= {name: cost[name] + spent[name] for name in ADDS_UP if name in cost and name in spent}
+        return cost
 
     def facts(self, stage: Train, seed: int, split: str) -> dict[str, float]:
         """What other stages found that is recorded with this one."""

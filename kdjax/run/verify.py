@@ -61,7 +61,8 @@ def verify(
 
 
 def _record(asked: Verification, arms: Mapping[str, Arm], done, seeds: list[int], executor: Executor) -> dict[str, Any]:
-    summaries = {name: _summary(arm, done[name], asked.split) for name, arm in arms.items()}
+    costs = {name: [executor.cost(arm.stage, seed) for seed in seeds] for name, arm in arms.items()}
+    summaries = {name: _summary(arm, done[name], costs[name], asked.split) for name, arm in arms.items()}
     claims = [
         judge(c, _metric(summaries, c.left, c.metric), _metric(summaries, c.right, c.metric))
         for c in asked.experiment.read_claims()
@@ -98,7 +99,7 @@ def _metric(summaries: Mapping[str, Any], arm: str, metric: str) -> list[float]:
     return metrics[metric]
 
 
-def _summary(arm: Arm, artifacts: list[Artifact], split: str) -> dict[str, Any]:
+def _summary(arm: Arm, artifacts: list[Artifact], costs: list[dict[str, float]], split: str) -> dict[str, Any]:
     infos = [a.info for a in artifacts]
     metrics = {m: [i['metrics'][split][m] for i in infos] for m in infos[0]['metrics'][split]}
     curves = {n: [i['curves'][n] for i in infos] for n in infos[0]['curves'] if n != 'step'}
@@ -107,7 +108,7 @@ def _summary(arm: Arm, artifacts: list[Artifact], split: str) -> dict[str, Any]:
         'metrics': metrics,
         'curves': {'step': infos[0]['curves']['step'], **curves},
         'calibration': _calibration(artifacts, split),
-        'cost': {n: float(np.mean([i['cost'][n] for i in infos])) for n in infos[0]['cost']},
+        'cost': {n: float(np.mean([c[n] for c in costs])) for n in costs[0]},
         'state_sha256': [i['state_sha256'] for i in infos],
     }
 

@@ -154,6 +154,7 @@ def test_a_missing_fashion_mnist_is_named_with_its_remedy(tmp_path):
         (gzip.compress(b'\0\0\x08\x01\0\0\0\x09' + b'12'), 'is cut short'),
         (gzip.compress(b''), 'is not an IDX file'),
     ],
+    ids=['not gzip', 'cut short', 'empty'],
 )
 def test_a_spoilt_idx_file_is_named(tmp_path, content, message):
     (tmp_path / 'x.gz').write_bytes(content)

@@ -43,7 +43,7 @@ def test_the_same_content_has_the_same_digest(executor, arms):
         {'module': 'kdjax.streams'},
         {'shared': True},
     ],
-    ids=str,
+    ids=lambda change: next(iter(change)),
 )
 def test_every_part_of_a_stage_is_in_its_digest(executor, arms, change):
     stage = arms['kd'].stage
