@@ -33,9 +33,28 @@ def _plain(value: Any) -> Any:
 
 @functools.cache
 def code(module: str) -> str:
-    """sha256 over the source of a module and of every kdjax module it imports, at any depth."""
-    sources = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in _closure(module).items()}
-    return digest(sources)
+    """sha256 over the code of a module and of every kdjax module it imports, at any depth.
+
+    Comments, docstrings and layout are no part of it: to describe a result is not to change it.
+    """
+    return digest({name: _bare(path) for name, path in _closure(module).items()})
+
+
+def _bare(path: pathlib.Path) -> str:
+    """A file's syntax tree without its docstrings."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        body = getattr(node, 'body', None)
+        if isinstance(body, list) and not isinstance(node, ast.ExceptHandler):
+            node.body = [s for s in body if not _is_text(s)]  # type: ignore[attr-defined]
+    return ast.dump(tree)
+
+
+def _is_text(statement: ast.AST) -> bool:
+    """A docstring, or any other string that stands alone: it does nothing."""
+    if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Constant):
+        return False
+    return isinstance(statement.value.value, str)
 
 
 def _closure(module: str) -> dict[str, pathlib.Path]:

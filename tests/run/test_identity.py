@@ -125,3 +125,14 @@ def test_state_digest_sees_every_path_type_shape_and_bit():
     assert len(digests) == 6
     on_device = {'a': {'w': jnp.zeros((2, 3))}, 'n': jnp.int32(1)}
     assert identity.state_digest(on_device) == identity.state_digest(base)
+
+
+def test_the_code_identity_ignores_what_is_only_said(tmp_path):
+    def of(text):
+        path = tmp_path / 'x.py'
+        path.write_text(text)
+        return identity._bare(path)
+
+    plain = of('def f(x):\n    return x + 1\n')
+    assert of('"""What it does."""\n\n\ndef f(x):\n    """Adds one."""\n    return x + 1  # one\n') == plain
+    assert of('def f(x):\n    return x + 2\n') != plain
