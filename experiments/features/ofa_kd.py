@@ -27,12 +27,13 @@ from kdjax.tasks.small_images import SmallImages
 @dataclasses.dataclass(frozen=True)
 class OFAKD(SmallImages):
     train_examples: int | None = 100
-    steps: int = 400
+    batch: int = 32
+    steps: int = 300
     crop_padding: int = 1
     teacher_steps: int = 2000
     cnn: str = 'resnet8'
     vit: str = 'vit-32-4-p4'
-    vit_steps: int = 1200
+    vit_steps: int = 800
     teacher_cnn: str = 'resnet8'
     teacher_vit: str = 'vit-64-4-p4'
     gamma: float = 1.5
