@@ -34,7 +34,8 @@ def test_links_lead_somewhere(link):
     assert (ROOT / link).exists()
 
 
-def test_the_table_of_verdicts_is_that_of_the_records():
+@pytest.mark.parametrize('page', ['README.md', 'docs/experiments.md'])
+def test_the_table_of_verdicts_is_that_of_the_records(page):
     rows = [record.load(p) for p in sorted((ROOT / 'results').glob('*/*.json'))]
-    inside = README.partition('<!-- verdicts -->\n')[2].partition('<!-- /verdicts -->')[0]
-    assert inside == table(rows), 'write it anew: python -m kdjax.cli.verdicts README.md'
+    inside = (ROOT / page).read_text().partition('<!-- verdicts -->\n')[2].partition('<!-- /verdicts -->')[0]
+    assert inside == table(rows), f'write it anew: python -m kdjax.cli.verdicts {page}'

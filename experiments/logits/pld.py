@@ -10,6 +10,10 @@ PLD: A Choice-Theoretic List-Wise Knowledge Distillation (arXiv 2506.12542), sec
 
 tau and both T were chosen from 1, 2, 4, 8 by validation accuracy over two seeds (93.9, 93.9, 94.2 %). At tau = 1 the
 teacher is nearly certain and PLD is nearly cross-entropy.
+
+`kdjax verify pld`: a minute and a half on 2 cores. Five seeds, test split: pld - labels +1.3 [+0.4, +2.3] points of
+accuracy, pld - listmle +1.2 [+0.6, +1.8], pld - kd -0.1 [-0.6, +0.5], pld - dist +0.2 [-0.4, +0.7]: it beats what it
+contains, and is on a par with tuned KD and DIST.
 """
 
 import dataclasses
@@ -17,19 +21,11 @@ import dataclasses
 from kdjax import losses
 from kdjax.experiment import Experiment
 from kdjax.objectives import hard_labels, kl, term
-from kdjax.tasks.small_images import SmallImages
+from kdjax.tasks.few_digits import FewDigits
 
 
 @dataclasses.dataclass(frozen=True)
-class PLD(SmallImages):
-    dataset: str = 'mnist5k'
-    train_examples: int | None = 500
-    student: str = 'mlp-64'
-    teacher: str = 'mlp-256-256'
-    steps: int = 2000
-    crop_padding: int = 2
-    teacher_steps: int = 3000
-    teacher_crop_padding: int = 2
+class PLD(FewDigits):
     tau: float = 8.0
     kd_alpha: float = 0.9
     kd_temperature: float = 4.0

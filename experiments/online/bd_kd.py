@@ -9,6 +9,9 @@ re-implementation (ghwang-s/abkd, distillm/losses.py, `bdkd`), temperature 1, pa
     swapped   the other way round;   equal  w_f = w_r = 1;   reverse  w_f = 0
     teacher   CE(y, p_T) + KL(p_S || p_T) in every arm but `labels`
     dml       deep mutual learning (arXiv 1706.00384): CE + KL(partner || self) on both sides
+
+`kdjax verify bd_kd`: a minute and a half on 2 cores. Five seeds, test split: bd_kd - dml +0.2 [-0.5, +0.9] points of
+accuracy and -0.1 [-0.8, +0.6] of ECE. No arm, DML included, differs from labels by more than the noise.
 """
 
 import dataclasses
@@ -19,17 +22,12 @@ import jax.numpy as jnp
 from kdjax import losses
 from kdjax.experiment import Experiment
 from kdjax.objectives import hard_labels, kl, term
-from kdjax.tasks.small_images import SmallImages
+from kdjax.tasks.few_digits import FewDigits
 
 
 @dataclasses.dataclass(frozen=True)
-class BDKD(SmallImages):
-    dataset: str = 'mnist5k'
-    train_examples: int | None = 500
-    student: str = 'mlp-64'
+class BDKD(FewDigits):
     peer: str = 'mlp-128-128'
-    steps: int = 2000
-    crop_padding: int = 2
     nu: float = 2.0
 
 

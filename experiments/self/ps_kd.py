@@ -6,6 +6,9 @@ authors' code (lgcnsai/PS-KD-Pytorch, main.py): P_i is the prediction of example
     ps_kd      (1 - a_t) CE(y, p) + a_t KL(P_i || p),   a_t = 0.8 t / E in epoch t = 1 .. E
     constant   the same with a_t = 0.8 throughout
     labels     CE(y, p);   smoothing  CE with 0.1 smoothing
+
+`kdjax verify ps_kd`: a minute and a half on 2 cores. Five seeds, test split: lower NLL (-0.0035 [-0.0060, -0.0010])
+and AURC than labels, as claimed; accuracy (+0.1 [-0.3, +0.5] points) and AURC against smoothing are within noise.
 """
 
 import dataclasses
@@ -14,20 +17,15 @@ import jax.numpy as jnp
 
 from kdjax.experiment import Experiment
 from kdjax.objectives import hard_labels, kl
-from kdjax.tasks.small_images import Bound, SmallImages
+from kdjax.tasks.few_digits import FewDigits
+from kdjax.tasks.small_images import Bound
 from kdjax.teachers import past_self
 
 
 @dataclasses.dataclass(frozen=True)
-class PSKD(SmallImages):
-    dataset: str = 'mnist5k'
-    train_examples: int | None = 500
+class PSKD(FewDigits):
     student: str = 'mlp-256'
-    teacher: str = 'mlp-256-256'
     steps: int = 3000
-    crop_padding: int = 2
-    teacher_steps: int = 3000
-    teacher_crop_padding: int = 2
     alpha: float = 0.8
     smoothing: float = 0.1
 

@@ -8,6 +8,10 @@ q = mean_k softmax(z_k), zbar = mean_k z_k; every arm but `scratch` starts from 
     cooperative   KL(q || p_S) + L_D over student and D,   L_D = BCE(D(z_S), (1, 0)) / 2 + BCE(D(zbar), (0, 1)) / 2
     adversarial   student: KL(q || p_S) - L_D;   D: L_D, without its last ReLU, behind which gradients would end
     with_labels   KL(q || p_S) + CE(y, p_S);   scratch  KL(q || p_S) from fresh weights
+
+`kdjax verify meal_v2`: two minutes on 2 cores. Five seeds, test split: cooperative - hard +0.6 [+0.2, +1.0] points of
+accuracy, so soft labels alone do beat the labels. The discriminator adds nothing: cooperative - ensemble +0.1 [-0.4,
++0.5], and as an adversary -0.3 [-0.7, +0.1].
 """
 
 import dataclasses
@@ -20,19 +24,12 @@ from kdjax.algorithms import Player
 from kdjax.experiment import Experiment
 from kdjax.models.heads import discriminator
 from kdjax.objectives import Part, hard_labels, kl, learned, term
-from kdjax.tasks.small_images import SmallImages
+from kdjax.tasks.few_digits import FewDigits
 
 
 @dataclasses.dataclass(frozen=True)
-class MEALV2(SmallImages):
-    dataset: str = 'mnist5k'
-    train_examples: int | None = 500
-    student: str = 'mlp-64'
-    teacher: str = 'mlp-256-256'
+class MEALV2(FewDigits):
     steps: int = 1500
-    crop_padding: int = 2
-    teacher_steps: int = 3000
-    teacher_crop_padding: int = 2
     pretraining_steps: int = 1500
     teachers: int = 3
 

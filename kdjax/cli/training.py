@@ -11,7 +11,8 @@ import tyro
 from kdjax.algorithms.algorithm import State
 from kdjax.cli.parsing import with_overrides
 from kdjax.cli.progress import progress
-from kdjax.errors import UserError, unknown
+from kdjax.errors import unknown
+from kdjax.report.run_figures import draw
 from kdjax.run import identity
 from kdjax.run.find import Found
 from kdjax.run.fit import Events
@@ -55,12 +56,7 @@ def run(arguments: list[str]) -> int:
 
         def resume(fresh: State) -> State | None:
             state = folder.latest(fresh)
-            step = 0 if state is None else int(state['step'])
-            if step > stage.steps:
-                raise UserError(
-                    f'{folder.path} is at step {step}, beyond --steps {stage.steps}: ask for more, or another --out'
-                )
-            folder.forget_after(step)
+            folder.forget_after(0 if state is None else int(state['step']))
             writers.append(Jsonl(folder.path / 'metrics.jsonl'))
             return state
 
@@ -78,6 +74,7 @@ def run(arguments: list[str]) -> int:
             for writer in writers:
                 writer.close()
     final = folder.finish(state, info)
+    draw(folder.path, info['curves'])
     for name, value in info['metrics']['test'].items():
         print(f'{name:20} {value:.4f}')
     print(f'{folder.path} {final}')

@@ -170,9 +170,9 @@ class TestRun:
         assert result['state_sha256'] == sha
         rows = [json.loads(line) for line in (tmp_path / folder / 'metrics.jsonl').read_text().splitlines()]
         assert [row['step'] for row in rows] == [1, 2, 3, 4]
-        assert {'config.json', 'identity.json', 'checkpoints'} <= {
-            p.name for p in pathlib.Path(folder).iterdir()
-        }
+        assert {'config.json', 'identity.json', 'checkpoints'} <= {p.name for p in pathlib.Path(folder).iterdir()}
+        figures = {p.name for p in (pathlib.Path(folder) / 'figures').iterdir()}
+        assert figures == {'training.svg', 'validation.svg'}
 
         code, again, _ = kdjax(
             'run', 'small', '--arm', 'kd', '--seed', 3, '--save-every', 2, '--log-every', 1
