@@ -7,11 +7,14 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 STYLE: Any = {'svg.hashsalt': 'kdjax', 'axes.spines.top': False, 'axes.spines.right': False, 'legend.frameon': False}
-Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+Values = Sequence[float | int | None]
+Series = Mapping[str, tuple[Values, Values]]
 
 
-def draw(folder: pathlib.Path, curves: Mapping[str, Sequence[float]]) -> list[pathlib.Path]:
+def draw(folder: pathlib.Path, curves: Mapping[str, Values]) -> list[pathlib.Path]:
     """Write figures/training.svg (the rows of metrics.jsonl) and figures/validation.svg (`curves`); returns them.
 
     A run that was finished already brings no new curves: then its old figure stays.
@@ -36,7 +39,7 @@ def _panels(path: pathlib.Path, series: Series) -> pathlib.Path:
         FigureCanvasSVG(figure)
         for i, (name, (steps, values)) in enumerate(series.items(), start=1):
             axes = figure.add_subplot(1, len(series), i)
-            axes.plot(steps, values)
+            axes.plot(np.asarray(steps, float), np.asarray(values, float))
             axes.set_title(name, fontsize=10)
             axes.set_xlabel('step')
         figure.savefig(path, metadata={'Date': None})
