@@ -24,7 +24,7 @@ def draw(folder: pathlib.Path, curves: Mapping[str, Values]) -> list[pathlib.Pat
     training = {n: ([r['step'] for r in rows if n in r], [r[n] for r in rows if n in r]) for n in names}
     validation = {n: (curves['step'], values) for n, values in curves.items() if n != 'step'}
     (folder / 'figures').mkdir(exist_ok=True)
-    found = {'training': training, 'validation': validation}
+    found: dict[str, Series] = {'training': training, 'validation': validation}
     return [_panels(folder / 'figures' / f'{name}.svg', series) for name, series in found.items() if series]
 
 
