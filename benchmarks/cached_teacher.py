@@ -5,7 +5,7 @@ Ratios are seconds per step, KD / labels.
 
 from __future__ import annotations
 
-from timing import arguments, conclude, interleaved, ratio
+from timing import interleaved, ratio, run_cases
 from workload import distilled, images, kdjax_loop, model, on_labels, random_logits
 
 from kdjax.teachers import cached
@@ -35,12 +35,7 @@ def measure(case: dict, *, repeats: int) -> float:
 
 
 def main() -> None:
-    options = arguments(__doc__, repeats=9)
-    ratios = {}
-    for name, case in (SMOKE if options.smoke else CASES).items():
-        print(f'{name}: {case["spec"]}, batch {case["batch"]} at {case["size"]}x{case["size"]}', flush=True)
-        ratios[name] = measure(case, repeats=options.repeats)
-    conclude('cached_teacher', ratios=ratios, goals=GOALS)
+    run_cases('cached_teacher', __doc__, cases=CASES, smoke=SMOKE, measure=measure, goals=GOALS)
 
 
 if __name__ == '__main__':

@@ -10,7 +10,7 @@ import functools
 import time
 
 import jax
-from timing import Contestant, arguments, conclude, interleaved, ratio
+from timing import Contestant, interleaved, ratio, run_cases
 from workload import SEED, images, kdjax_loop, model, on_labels
 
 from kdjax.algorithms.algorithm import Algorithm
@@ -65,12 +65,7 @@ def measure(case: dict, *, repeats: int) -> float:
 
 
 def main() -> None:
-    options = arguments(__doc__, repeats=9)
-    ratios = {}
-    for name, case in (SMOKE if options.smoke else CASES).items():
-        print(f'{name}: {case["spec"]}, batch {case["batch"]} at {case["size"]}x{case["size"]}', flush=True)
-        ratios[name] = measure(case, repeats=options.repeats)
-    conclude('loop', ratios=ratios, goals=GOALS)
+    run_cases('loop', __doc__, cases=CASES, smoke=SMOKE, measure=measure, goals=GOALS)
 
 
 if __name__ == '__main__':

@@ -7,6 +7,7 @@ import json
 import operator
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from kdjax.run import identity
 
@@ -46,6 +47,24 @@ def interleaved(
 def ratio(above: Sequence[float], below: Sequence[float]) -> float:
     """The median over rounds of above / below."""
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
+
+
+def run_cases(
+    name: str,
+    description: str | None,
+    *,
+    cases: Mapping[str, dict[str, Any]],
+    smoke: Mapping[str, dict[str, Any]],
+    measure: Callable[..., float],
+    goals: Mapping[str, str],
+) -> None:
+    """A benchmark of several cases: `measure(case, repeats=)` gives the ratio of each. `smoke` are their tiny twins."""
+    options = arguments(description, repeats=9)
+    ratios = {}
+    for case_name, case in (smoke if options.smoke else cases).items():
+        print(f'{case_name}: {case["spec"]}, batch {case["batch"]} at {case["size"]}x{case["size"]}', flush=True)
+        ratios[case_name] = measure(case, repeats=options.repeats)
+    conclude(name, ratios=ratios, goals=goals)
 
 
 def conclude(

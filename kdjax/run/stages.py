@@ -107,10 +107,6 @@ class Executor:
         found = {n: o.of(self.run(o.stage, seed).arrays) for n, o in stage.facts.items()}
         return {n: float(v[split] if isinstance(v, dict) else v) for n, v in found.items()}
 
-    def _measure(self, stage: Train, seed: int, split: str, said: dict[str, np.ndarray]) -> dict[str, float]:
-        reference = self.reference(stage, seed)
-        return stage.measure(said, said['label'], None if reference is None else reference[split])
-
     def _seed(self, stage: Stage, seed: int) -> int:
         """Arms of one seed share it, for the same data order and first weights; other stages draw their own."""
         if stage.name.startswith(ARM):
@@ -130,13 +126,17 @@ class Executor:
         resume: gets the fresh state and returns the one to go on from, or None. The curves then begin where it resumes.
         """
         program, frozen = self.program(stage), self.frozen(stage, seed)
+        reference = self.reference(stage, seed)
         own = self._seed(stage, seed)
         curves: dict[str, list[float]] = {'step': []}
+
+        def measure(split: str, said: dict[str, np.ndarray]) -> dict[str, float]:
+            return stage.measure(said, said['label'], None if reference is None else reference[split])
 
         def follow(step: int, state: State) -> None:
             said = predict(program, state, frozen, stage.data[CURVE_SPLIT], seed=own)
             curves['step'].append(step)
-            for name, value in self._measure(stage, seed, CURVE_SPLIT, said).items():
+            for name, value in measure(CURVE_SPLIT, said).items():
                 curves.setdefault(name, []).append(value)
             if events.on_evaluate is not None:
                 events.on_evaluate(step, state)
@@ -153,7 +153,7 @@ class Executor:
         )
         said = {split: predict(program, fitted.state, frozen, stage.data[split], seed=own) for split in HELD_OUT}
         info = {
-            'metrics': {n: self._measure(stage, seed, n, s) | self.facts(stage, seed, n) for n, s in said.items()},
+            'metrics': {n: measure(n, s) | self.facts(stage, seed, n) for n, s in said.items()},
             'curves': curves,
             'cost': stage.cost() | {'seconds': fitted.seconds, 'peak_memory_bytes': program.peak_memory_bytes},
             'state_sha256': identity.state_digest(fitted.state),
