@@ -75,7 +75,7 @@ class Experiment:
         """The arms of a configuration, each stage under its final name."""
         made = self.arms(self.config if config is None else config)
         arms = {name: self._named(name, arm) for name, arm in made.items()}
-        self._check_stage_names(arms)
+        self._check_stages(arms)
         for c in self.read_claims():
             for side in (c.left, c.right):
                 if side not in arms:
@@ -91,10 +91,16 @@ class Experiment:
         return dataclasses.replace(arm, stage=dataclasses.replace(arm.stage, name=ARM + name))
 
     @staticmethod
-    def _check_stage_names(arms: Mapping[str, Arm]) -> None:
+    def _check_stages(arms: Mapping[str, Arm]) -> None:
         for name, stages in graph(*(arm.stage for arm in arms.values())).items():
             if len(stages) > 1:
                 raise UserError(
                     f"two different stages are called '{name}': build it once and use it twice, or give one another "
                     "name"
                 )
+            for read in stages[0].reads:
+                if stages[0].shared and not read.stage.shared:
+                    raise UserError(
+                        f"stage '{name}' is shared by all seeds but reads '{read.stage.name}', which every seed makes "
+                        "anew: give the first shared=False, or the second shared=True"
+                    )

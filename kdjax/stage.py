@@ -60,6 +60,11 @@ class Stage:
     def __getitem__(self, name: str) -> Output:
         return Output(self, (name,))
 
+    @property
+    def reads(self) -> tuple[Output, ...]:
+        """Every output of other stages that this one needs."""
+        return tuple(self.inputs.values())
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Train(Stage):
@@ -82,6 +87,11 @@ class Train(Stage):
     reference: Output | None = None
     facts: Mapping[str, Output] = dataclasses.field(default_factory=dict)
     cost: Callable[[], dict[str, float]] = dict
+
+    @property
+    def reads(self) -> tuple[Output, ...]:
+        compared = () if self.reference is None else (self.reference,)
+        return (*self.inputs.values(), *compared, *self.facts.values())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,10 +116,7 @@ def graph(*last: Stage) -> dict[str, list[Stage]]:
     def visit(stage: Stage) -> None:
         if any(stage is seen for seen in ordered):
             return
-        reads = [*stage.inputs.values()]
-        if isinstance(stage, Train):
-            reads += [*([stage.reference] if stage.reference else []), *stage.facts.values()]
-        for output in reads:
+        for output in stage.reads:
             visit(output.stage)
         ordered.append(stage)
 

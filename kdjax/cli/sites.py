@@ -19,6 +19,13 @@ def results_folder() -> pathlib.Path:
     return home() / 'results' if home().name != '_shipped' else pathlib.Path('results')
 
 
+def record_path(found: Found) -> pathlib.Path:
+    """Where the record of an experiment is kept: in the results folder, or beside a file of your own."""
+    if found.name in names() and found.path.is_relative_to(home()):
+        return results_folder() / f'{found.name}.json'
+    return found.path.with_suffix('.json')
+
+
 def all_records() -> list[dict[str, Any]]:
     """Every record in the results folder, by experiment name."""
     return [records.load(path) for path in sorted(results_folder().glob('*/*.json'))]
@@ -33,10 +40,14 @@ def described(found: Found) -> dict[str, Any]:
     }
 
 
-def write_report(out: pathlib.Path) -> pathlib.Path:
-    """Write the site; returns its first page."""
+def write_report(out: pathlib.Path, new: tuple[Found, dict[str, Any]] | None = None) -> pathlib.Path:
+    """Write the site, also with a new record that is kept elsewhere than the others; returns its first page."""
     experiments = {name: described(find(name)) for name in names()}
-    write_site(all_records(), out, experiments=experiments, images=_images)
+    kept = all_records()
+    if new is not None and new[0].name not in experiments:
+        experiments[new[0].name] = described(new[0])
+        kept.append(new[1])
+    write_site(kept, out, experiments=experiments, images=_images)
     return out / 'index.html'
 
 

@@ -14,10 +14,11 @@ from kdjax import record as records
 from kdjax.cli.parsing import with_overrides
 from kdjax.cli.printing import printer, table
 from kdjax.cli.progress import progress
-from kdjax.cli.sites import results_folder, write_report
+from kdjax.cli.sites import record_path, write_report
 from kdjax.errors import UserError
 from kdjax.metrics.paired import mean_interval
 from kdjax.run import verify as verification
+from kdjax.run.find import Found
 from kdjax.run.store import Store
 
 
@@ -52,14 +53,15 @@ def verify(arguments: list[str]) -> int:
             found.name, found.module.__name__, experiment, config, seeds, asked.first_seed, asked.split
         )
         record = verification.verify(question, store=Store(), progress=advance, say=say)
-    path = _keep(asked, record, standard=_is_standard(asked, seeds, experiment.seeds, config == experiment.config))
+    standard = _is_standard(asked, seeds, experiment.seeds, config == experiment.config)
+    path = _keep(asked, found, record, standard=standard)
     if asked.json:
         sys.stdout.write(records.dumps(record))
     else:
         show(record, printer())
         if path is not None:
             print(f'record  {path}')
-            print(f'report  {write_report(asked.site)}')
+            print(f'report  {write_report(asked.site, new=(found, record))}')
     return 0 if record['verdict'] == 'reproduced' else 3
 
 
@@ -67,10 +69,10 @@ def _is_standard(asked: Verify, seeds: int, declared: int, same_config: bool) ->
     return same_config and seeds == declared and asked.first_seed == 0 and asked.split == 'test'
 
 
-def _keep(asked: Verify, record: dict[str, Any], *, standard: bool) -> pathlib.Path | None:
+def _keep(asked: Verify, found: Found, record: dict[str, Any], *, standard: bool) -> pathlib.Path | None:
     if asked.out is None and not standard:
         return None
-    path = asked.out or results_folder() / f'{record["experiment"]}.json'
+    path = asked.out or record_path(found)
     records.save(record, path)
     return path
 

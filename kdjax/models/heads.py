@@ -17,6 +17,7 @@ from flax import nnx
 
 from kdjax.errors import UserError
 from kdjax.models import layers
+from kdjax.models.convolution import conv_general_dilated
 from kdjax.models.model import Model, Outputs
 from kdjax.models.norms import norm_layer
 from kdjax.models.seam import from_nnx
@@ -102,8 +103,11 @@ def regressor_like(student: Shape, teacher: Shape) -> Model:
     inputs, outputs = student.shape[-1], teacher.shape[-1]
 
     def build(rngs: nnx.Rngs) -> _Mapped:
-        init = layers.he_normal_fan_out
-        return _Mapped(nnx.Conv(inputs, outputs, kernel, padding='VALID', kernel_init=init, rngs=rngs))
+        convolve = nnx.Conv(
+            inputs, outputs, kernel, padding='VALID', rngs=rngs,
+            kernel_init=layers.he_normal_fan_out, conv_general_dilated=conv_general_dilated,
+        )  # fmt: skip
+        return _Mapped(convolve)
 
     return from_nnx(build, name=f'regressor_like(inputs={inputs}, channels={outputs}, kernel={kernel})')
 

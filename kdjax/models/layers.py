@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.nn import initializers
 
+from kdjax.models.convolution import conv_general_dilated
+
 he_normal_fan_out = initializers.variance_scaling(2.0, 'fan_out', 'normal')
 """Normal with variance 2 / fan_out (arXiv 1502.01852, eq. 14)."""
 
@@ -43,6 +45,7 @@ def conv(
         use_bias=bias,
         dtype=dtype,
         kernel_init=he_normal_fan_out,
+        conv_general_dilated=conv_general_dilated,
         rngs=rngs,
     )
 

@@ -7,6 +7,8 @@ number of channels.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -57,23 +59,8 @@ class ResNet(nnx.Module):
         self.dtype = dtype
         self.stem = layers.conv(channels, widths[0], 3, dtype=dtype, rngs=rngs)
         self.stem_norm = normalise(widths[0], rngs=rngs)
-        stages = zip(widths[:-1], widths[1:], (1, 2, 2), strict=True)
-        self.stage1, self.stage2, self.stage3 = (
-            nnx.List(
-                [
-                    Block(
-                        before if i == 0 else width,
-                        width,
-                        stride if i == 0 else 1,
-                        norm=normalise,
-                        dtype=dtype,
-                        rngs=rngs,
-                    )
-                    for i in range(blocks)
-                ]
-            )
-            for before, width, stride in stages
-        )
+        block = functools.partial(Block, norm=normalise, dtype=dtype, rngs=rngs)
+        self.stage1, self.stage2, self.stage3 = _stages(block, blocks, widths)
         self.classifier = layers.linear(widths[-1], classes, rngs=rngs)
 
     def __call__(self, x: jax.Array, *, train: bool, key: jax.Array) -> Outputs:
@@ -117,23 +104,8 @@ class WideResNet(nnx.Module):
         widths = (16, 16 * factor, 32 * factor, 64 * factor)
         self.dtype = dtype
         self.stem = layers.conv(channels, widths[0], 3, dtype=dtype, rngs=rngs)
-        stages = zip(widths[:-1], widths[1:], (1, 2, 2), strict=True)
-        self.stage1, self.stage2, self.stage3 = (
-            nnx.List(
-                [
-                    PreactivatedBlock(
-                        before if i == 0 else width,
-                        width,
-                        stride if i == 0 else 1,
-                        norm=normalise,
-                        dtype=dtype,
-                        rngs=rngs,
-                    )
-                    for i in range(blocks)
-                ]
-            )
-            for before, width, stride in stages
-        )
+        block = functools.partial(PreactivatedBlock, norm=normalise, dtype=dtype, rngs=rngs)
+        self.stage1, self.stage2, self.stage3 = _stages(block, blocks, widths)
         self.norm = normalise(widths[-1], rngs=rngs)
         self.classifier = layers.linear(widths[-1], classes, rngs=rngs)
 
@@ -150,6 +122,14 @@ class WideResNet(nnx.Module):
         taps[before] = jax.nn.relu(self.norm(x, train=train))
         taps['pooled'] = layers.spatial_mean(taps[before])
         return Outputs(self.classifier(taps['pooled']), taps)
+
+
+def _stages(block: Callable[..., Any], blocks: int, widths: tuple[int, ...]) -> list[Any]:
+    """Three stages of `blocks`; the first block of a stage changes the width and, from the second stage, halves."""
+    return [
+        nnx.List([block(before if i == 0 else width, width, stride if i == 0 else 1) for i in range(blocks)])
+        for before, width, stride in zip(widths[:-1], widths[1:], (1, 2, 2), strict=True)
+    ]
 
 
 def resnet(

@@ -35,9 +35,10 @@ def _plain(value: Any) -> Any:
 def code(module: str) -> str:
     """sha256 over the code of a module and of every kdjax module it imports, at any depth.
 
-    Comments, docstrings and layout are no part of it: to describe a result is not to change it.
+    Comments, docstrings and layout are no part of it: to describe a result is not to change it. Nor is what the module
+    itself is called, which for an experiment depends on the folder that it was loaded from.
     """
-    return digest({name: _bare(path) for name, path in _closure(module).items()})
+    return digest({'' if name == module else name: _bare(path) for name, path in _closure(module).items()})
 
 
 def _bare(path: pathlib.Path) -> str:

@@ -143,6 +143,16 @@ class TestVerify:
         assert records.load(tmp_path / 'r.json') == json.loads(out)
         assert json.loads(out)['split'] == 'validation'
 
+    def test_a_file_of_your_own_keeps_its_record_beside_it(self, kdjax, home, tmp_path):
+        mine = tmp_path / 'mine' / 'own.py'
+        mine.parent.mkdir()
+        mine.write_text((home / 'experiments' / 'logits' / 'small.py').read_text())
+        code, out, _ = kdjax('verify', mine, '--site', tmp_path / 'site')
+        assert code == 0
+        assert records.load(mine.with_suffix('.json'))['experiment'] == 'mine/own'
+        assert 'mine/own' in (tmp_path / 'site' / 'index.html').read_text()
+        assert not (home / 'results' / 'mine').exists()
+
     def test_seeds_below_one(self, kdjax):
         code, out, err = kdjax('verify', 'small', '--seeds', 0)
         assert (code, out) == (1, '')

@@ -4,14 +4,17 @@ import dataclasses
 import json
 import math
 
+import optax
 import pytest
 import tiny
 
 from kdjax import record as records
+from kdjax.algorithms import supervised
 from kdjax.errors import UserError
 from kdjax.experiment import Arm, Claim, Experiment, claim
+from kdjax.objectives import hard_labels
 from kdjax.record import finite, judge, overall
-from kdjax.stage import Compute, graph
+from kdjax.stage import Compute, Output, graph
 
 
 @pytest.mark.parametrize(
@@ -171,6 +174,19 @@ class TestResolve:
             UserError, match="two different stages are called 'teacher': build it once and use it twice"
         ):
             twice.resolve()
+
+    def test_a_shared_stage_that_reads_one_of_a_seed_is_refused(self):
+        def arms(settings):
+            own = dataclasses.replace(tiny.teacher_stage(settings), shared=False)
+            said = Compute(
+                name='said', module='tiny', config={}, shared=True, call=tiny.table,
+                inputs={'model': own['variables']['student']},
+            )  # fmt: skip
+            arm = tiny.train(supervised(tiny.mlp(), hard_labels(), optax.sgd(0.1)), reference=Output(said))
+            return {'labels': arm, 'kd': arm}
+
+        with pytest.raises(UserError, match="'said' is shared by all seeds but reads 'teacher'.*shared=False"):
+            dataclasses.replace(tiny.experiment, arms=arms).resolve()
 
     def test_a_graph_lists_inputs_before_users(self):
         arms = tiny.experiment.resolve()
