@@ -185,7 +185,7 @@ class TestResolve:
             arm = tiny.train(supervised(tiny.mlp(), hard_labels(), optax.sgd(0.1)), reference=Output(said))
             return {'labels': arm, 'kd': arm}
 
-        with pytest.raises(UserError, match="'said' is shared by all seeds but reads 'teacher'.*shared=False"):
+        with pytest.raises(UserError, match=r"'said' is shared by all seeds but reads 'teacher'.*shared=False"):
             dataclasses.replace(tiny.experiment, arms=arms).resolve()
 
     def test_a_graph_lists_inputs_before_users(self):
