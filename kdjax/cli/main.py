@@ -1,27 +1,37 @@
-"""The command `kdjax`. Exit codes: 0 done or reproduced, 3 inconclusive or contrary, 1 your error, 2 ours."""
+"""The command `kdjax`.
+
+Exit codes: 0 done or reproduced, 3 inconclusive or contrary, 1 your error, 2 ours, 75 asked to stop (run the same
+command again), 70 a hang (from the watchdog).
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 
 from kdjax.errors import UserError, unknown
+from kdjax.run.preemption import PREEMPTED, Preempted
 
 DONE, WRONG_INPUT, OUR_FAULT, NOT_REPRODUCED = 0, 1, 2, 3
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What the system says when a disk takes nothing more."""
 
 Command = Callable[[list[str]], int]
 
 
 def _commands() -> dict[str, tuple[str, Command]]:
-    from kdjax.cli import commands, doctor, training, verifying
+    from kdjax.cli import commands, doctor, sweeping, training, verifying
 
     return {
         'list': ('experiments, with their verdicts', commands.list_experiments),
         'show': ('one experiment: configuration, parameters, FLOPs, claims', commands.show),
         'run': ('train one arm into a run folder', training.run),
         'verify': ('train every arm over paired seeds and give the verdict', verifying.verify),
+        'sweep': ('train an arm at many points of its configuration', sweeping.sweep),
         'report': ('write the static site: every record, and the atlas of systems', commands.report),
         'data': ('which data sets are here', commands.data),
         'doctor': ('is this machine ready', doctor.doctor),
@@ -52,7 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print('kdjax: interrupted; finished stages are kept, run the same command to go on', file=sys.stderr)
         return 130
-    except Exception:
+    except Preempted as stop:
+        print(f'kdjax: {stop}; run the same command to go on', file=sys.stderr)
+        return PREEMPTED
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            print(f'kdjax: {error}: free some space, then run the same command to go on', file=sys.stderr)
+            return WRONG_INPUT
         traceback.print_exc()
         print('kdjax: this is a defect of kdjax, not of your input', file=sys.stderr)
         return OUR_FAULT

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from kdjax.algorithms.algorithm import State
 from kdjax.cli.parsing import with_overrides
 from kdjax.cli.progress import progress
 from kdjax.errors import unknown
 from kdjax.report.run_figures import draw
-from kdjax.run import identity
+from kdjax.run import identity, lock
+from kdjax.run.checkpoints import Checkpoints, Policy
 from kdjax.run.find import Found
-from kdjax.run.fit import Events
 from kdjax.run.folder import Folder
+from kdjax.run.preemption import Preemption
+from kdjax.run.session import ROLLBACKS, Session, check_resume
+from kdjax.run.skipping import skipping
 from kdjax.run.stages import Executor
 from kdjax.run.store import Store
-from kdjax.run.writers import Jsonl, Writer, tracker
+from kdjax.run.watchdog import Watchdog
+from kdjax.run.writers import tracker
+from kdjax.stage import Train
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,46 +38,76 @@ class Run:
     """The seed of the student; shared stages (teachers) are made with seed 0."""
     out: pathlib.Path | None = None
     """The run folder; default is runs/FAMILY/NAME/ARM/SEED."""
+    resume: str = 'auto'
+    """auto: from the newest whole checkpoint in the run folder. STEP: from that one; later ones go. never: from the
+    start, in a folder without checkpoints."""
     save_every: int = 0
-    """Steps between checkpoints; 0 saves at the end only."""
+    """Steps between checkpoints; 0 saves by the clock and at the end."""
+    save_seconds: float = 600.0
+    """Seconds between checkpoints; 0 saves by steps alone."""
+    keep: int = 2
+    """How many checkpoints are kept."""
+    keep_every: int = 0
+    """Checkpoints at multiples of so many steps are made as well, and kept for good; 0 for none."""
+    save_in_background: bool = True
+    """Train on while a checkpoint is written."""
+    on_nan: Literal['halt', 'skip', 'rollback'] = 'halt'
+    """When a number is not finite. halt: stop. skip: leave the state as it was, ten times in a row at most. rollback:
+    go on from the last checkpoint with the data in another order, three times at most."""
+    hang_seconds: float = 0.0
+    """Seconds without progress (compiling and evaluating included) after which all stacks are written and the run ends
+    with exit code 70; 0 for never."""
     log_every: int = 50
     """Steps between rows of metrics.jsonl."""
     track: tuple[str, ...] = ()
     """Trackers that mirror the metrics: tensorboard, wandb, trackio, mlflow."""
 
+    def policy(self) -> Policy:
+        return Policy(self.save_every, self.save_seconds, self.keep, self.keep_every)
+
 
 def run(arguments: list[str]) -> int:
     asked, found, config = with_overrides(Run, 'run', arguments)
+    check_resume(asked.resume)
+    policy = asked.policy()
     arms = found.experiment.resolve(config)
     arm = asked.arm or found.experiment.read_claims()[0].left
     if arm not in arms:
         raise unknown(f"arm of '{found.name}'", arm, arms)
     stage = arms[arm].stage
-    folder = _folder(asked, found, arm, config, stage)
-    with progress(f'{found.name} {arm}') as (advance, say):
-        executor = Executor(Store(), module=found.module.__name__, say=say)
-        writers: list[Writer] = [tracker(kind, folder.path, dataclasses.asdict(config)) for kind in asked.track]
+    path = asked.out or pathlib.Path('runs') / found.name / arm / str(asked.seed)
+    with Preemption() as preemption, lock.hold(path), Watchdog(asked.hang_seconds, path) as watchdog:
+        folder = _folder(path, asked.seed, found, arm, config, stage)
+        with progress(f'{found.name} {arm}') as (advance, say):
 
-        def resume(fresh: State) -> State | None:
-            state = folder.latest(fresh)
-            folder.forget_after(0 if state is None else int(state['step']))
-            writers.append(Jsonl(folder.path / 'metrics.jsonl'))
-            return state
+            def report(line: str) -> None:
+                say(line)
+                folder.note('warning', line)
 
-        def log(step: int, row: dict[str, float]) -> None:
-            for writer in writers:
-                writer.write(step, row)
-            advance(step, stage.steps, f'loss {row["student/loss"]:.4f}' if 'student/loss' in row else '')
+            def on_row(step: int, row: dict[str, float]) -> None:
+                advance(step, stage.steps, f'loss {row["student/loss"]:.4f}' if 'student/loss' in row else '')
 
-        events = Events(
-            log_every=asked.log_every, on_log=log, save_every=asked.save_every or stage.steps, on_save=folder.save
-        )
-        try:
-            state, _, info = executor.train(stage, asked.seed, events=events, resume=resume)
-        finally:
-            for writer in writers:
-                writer.close()
-    final = folder.finish(state, info)
+            session = Session(
+                folder,
+                Checkpoints(path / 'checkpoints', policy=policy, asynchronous=asked.save_in_background, report=report),
+                steps=stage.steps,
+                resume=asked.resume,
+                preemption=preemption,
+                watchdog=watchdog,
+                trackers=[tracker(kind, folder.path, dataclasses.asdict(config)) for kind in asked.track],
+                say=say,
+            )
+            events = session.events(
+                log_every=asked.log_every, on_row=on_row, rollbacks=ROLLBACKS if asked.on_nan == 'rollback' else 0
+            )
+            executor = Executor(Store(), module=found.module.__name__, say=say)
+            try:
+                state, _, info = executor.train(
+                    _guarded(stage, asked.on_nan), asked.seed, events=events, resume=session.resume
+                )
+            finally:
+                session.close()
+        final = folder.finish(state, info)
     draw(folder.path, info['curves'])
     for name, value in info['metrics']['test'].items():
         print(f'{name:20} {value:.4f}')
@@ -81,13 +115,16 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _folder(asked: Run, found: Found, arm: str, config: Any, stage: Any) -> Folder:
-    path = asked.out or pathlib.Path('runs') / found.name / arm / str(asked.seed)
-    settings = {'experiment': found.name, 'arm': arm, 'seed': asked.seed, **dataclasses.asdict(config)}
+def _guarded(stage: Train, on_nan: str) -> Train:
+    return dataclasses.replace(stage, algorithm=skipping(stage.algorithm)) if on_nan == 'skip' else stage
+
+
+def _folder(path: pathlib.Path, seed: int, found: Found, arm: str, config: Any, stage: Train) -> Folder:
+    settings = {'experiment': found.name, 'arm': arm, 'seed': seed, **dataclasses.asdict(config)}
     made_of = {
         'code': identity.code(found.module.__name__),
         'data': stage.data.identity,
         'versions': identity.versions(),
         'device': identity.device(),
     }
-    return Folder(path, config=settings, made_of=made_of)
+    return Folder(path, config=settings, made_of=made_of, may_differ=('device',))

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from kdjax.errors import UserError
+from kdjax.run.skipping import finite
 
 
 class Diverged(UserError):
@@ -39,12 +40,17 @@ def check(metrics: Mapping[str, np.ndarray], first_step: int, *, state: Any, bat
 
 def check_state(state: Any, step: int) -> None:
     """Raise `Diverged` if the update that led to `step` left a number that is not finite after a finite loss."""
-    leaf = first_bad_leaf(state)
-    if leaf is not None:
+    if not _all_finite(state):
         raise Diverged(
-            f'the state after step {step - 1} is not finite; first bad leaf: {leaf}. Remedy: lower the learning '
-            'rate or clip gradients. Nothing of this step or later was saved'
+            f'the state after step {step - 1} is not finite; first bad leaf: {first_bad_leaf(state)}. Remedy: lower '
+            'the learning rate or clip gradients. Nothing of this step or later was saved'
         )
+
+
+@jax.jit
+def _all_finite(state: Any) -> jax.Array:
+    """On the device: a state that was looked at from the host could not be donated afterwards."""
+    return finite(state)
 
 
 def _blame(name: str) -> tuple[int, str]:

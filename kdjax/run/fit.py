@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,10 +15,21 @@ from kdjax.algorithms.algorithm import State
 from kdjax.data.batches import evaluation_batches
 from kdjax.data.dataset import Source
 from kdjax.run import diverged
+from kdjax.run.course import Course
 from kdjax.run.feed import Feed
+from kdjax.run.pace import Pace
+from kdjax.run.preemption import Preempted
 from kdjax.run.program import Program
 
 EVALUATION_BATCH = 256
+
+
+class Ask(enum.Enum):
+    """What the loop is asked between two chunks: to go on, to save now, or to save and stop."""
+
+    GO = 0
+    SAVE = 1
+    STOP = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +37,10 @@ class Events:
     """What happens between steps. Each is called at multiples of its period, and at the last step.
 
     on_log(step, row): mean of every metric since the last row. on_evaluate(step, state): state before it is trained on.
-    on_save(step, state): the state is finite up to this step.
+    on_save(step, state): the state is finite up to this step; `keep_every` is a second period of it. ask(step): called
+    after every chunk; the answer has to be the same in every process.
+    course: what the run remembers besides its state, for those who save and restore it.
+    rollbacks: how often the run may go back to what `resume` gives when a number is not finite.
     """
 
     log_every: int = 50
@@ -33,25 +48,34 @@ class Events:
     evaluate_every: int = 0
     on_evaluate: Callable[[int, State], None] | None = None
     save_every: int = 0
+    keep_every: int = 0
     on_save: Callable[[int, State], None] | None = None
+    ask: Callable[[int], Ask] = lambda step: Ask.GO
+    course: Course | None = None
+    rollbacks: int = 0
+
+    def _periods(self) -> tuple[int, ...]:
+        return self.log_every, self.evaluate_every, self.save_every, self.keep_every
 
     def boundaries(self, first: int, steps: int, chunk: int) -> list[int]:
         """The steps at which the device is asked to stop: every event, and never more than `chunk` apart."""
         stops = {first, steps}
-        for every in (self.log_every, self.evaluate_every, self.save_every, chunk):
+        for every in (*self._periods(), chunk):
             if every:
                 stops.update(range(first - first % every + every, steps, every))
         return sorted(stops)
 
     def due(self, step: int, last: int) -> bool:
-        return any(_falls(every, step, last) for every in (self.log_every, self.evaluate_every, self.save_every))
+        return any(_falls(every, step, last) for every in self._periods())
 
-    def announce(self, step: int, last: int, state: State, window: _Window) -> None:
-        saving = self.on_save is not None and _falls(self.save_every, step, last)
+    def announce(self, step: int, last: int, state: State, course: Course, asked: Ask) -> None:
+        """Tell everyone whose turn it is: the row first, so that a checkpoint never knows more than the rows do."""
+        planned = _falls(self.save_every, step, last) or _falls(self.keep_every, step, last)
+        saving = self.on_save is not None and (planned or asked is not Ask.GO)
         if saving:
             diverged.check_state(state, step)
         if self.on_log and _falls(self.log_every, step, last):
-            self.on_log(step, window.row())
+            self.on_log(step, course.row())
         if self.on_evaluate and _falls(self.evaluate_every, step, last):
             self.on_evaluate(step, state)
         if self.on_save and saving:
@@ -85,51 +109,67 @@ def fit(
     fresh one.
 
     The run is a function of (program, source, frozen, seed): the seed gives the run's key and the order of the data.
-    Raises `Diverged` at the first metric that is not finite.
+    Raises `Diverged` at the first metric that is not finite, after `events.rollbacks` of them; `Preempted` once the
+    state is saved, if `events.ask` says to stop.
     """
     key = jax.random.key(seed)
-    feed = Feed(source, batch=batch, seed=seed, chunk=program.chunk)
-    fresh = program.init(key, frozen, feed.example())
-    restored = resume(fresh)
-    state = jax.block_until_ready(fresh if restored is None else restored)
-    window = _Window(lambda step: source.take(feed.rows(step, 1)[0]))
-    seconds, compiled = 0.0, program.compile_seconds
-    clock = time.perf_counter()
-    for end, data, rows in feed.chunks(events.boundaries(int(state['step']), steps, program.chunk)):
-        state, log = program.run(state, frozen, data, rows, key)
-        window.add(end - len(rows), log)
-        if events.due(end, steps):
-            window.settle(state)
-            seconds += time.perf_counter() - clock
-            events.announce(end, steps, state, window)
-            clock = time.perf_counter()
-    window.settle(state)
-    return Fitted(state, seconds + time.perf_counter() - clock - (program.compile_seconds - compiled))
+    course = events.course or Course()
+    while True:
+        feed = Feed(source, batch=batch, seed=seed, chunk=program.chunk)
+        fresh = program.init(key, frozen, feed.example())
+        restored = resume(fresh)
+        feed.seed = course.seed(seed)
+        state = jax.block_until_ready(fresh if restored is None else restored)
+        try:
+            return _train(program, state, frozen, feed, key, steps, events, course)
+        except diverged.Diverged as error:
+            if course.order >= events.rollbacks:
+                raise
+            course.roll_back(str(error))
 
 
-class _Window:
-    """The metrics since the last row: on the device until someone asks, checked when they are fetched."""
+def _train(
+    program: Program, state: State, frozen: Any, feed: Feed, key: jax.Array, steps: int, events: Events, course: Course
+) -> Fitted:
+    """From the step of the state to the last."""
+    step, pace, watch = int(state['step']), Pace(program.chunk), _Stopwatch(program)
 
-    def __init__(self, batch_at: Callable[[int], Any]):
-        self._batch_at = batch_at
-        self._pending: list[tuple[int, Any]] = []
-        self._fetched: list[dict[str, np.ndarray]] = []
+    def settle() -> None:
+        course.settle(state, lambda step: feed.source.take(feed.rows(step, 1)[0]))
+        course.seconds += watch.lap()
 
-    def add(self, first_step: int, log: Any) -> None:
-        self._pending.append((first_step, log))
+    for _, data, rows in feed.chunks(events.boundaries(step, steps, program.chunk)):
+        for part in pace.parts(rows):
+            state, log = program.run(state, frozen, data, part, key)
+            course.add(step, log)
+            step += len(part)
+            pace.keep(log, len(part))
+            asked = events.ask(step)
+            if asked is Ask.GO and not events.due(step, steps):
+                continue
+            settle()
+            events.announce(step, steps, state, course, asked)
+            if asked is Ask.STOP:
+                raise Preempted(f'asked to stop after step {step} of {steps}')
+            watch.lap()
+            pace.rest()
+    settle()
+    return Fitted(state, course.seconds)
 
-    def settle(self, state: State) -> None:
-        """Wait for the steps so far; raise `Diverged` if one of them is not finite."""
-        for first_step, log in self._pending:
-            metrics = {name: np.stack(values) for name, values in jax.device_get(log).items()}
-            diverged.check(metrics, first_step, state=state, batch_at=self._batch_at)
-            self._fetched.append(metrics)
-        self._pending.clear()
 
-    def row(self) -> dict[str, float]:
-        """The mean of every metric since the last row."""
-        fetched, self._fetched = self._fetched, []
-        return {n: float(np.concatenate([m[n] for m in fetched]).mean(dtype=np.float64)) for n in fetched[0]}
+class _Stopwatch:
+    """Seconds between laps, without those in which the program compiled."""
+
+    def __init__(self, program: Program):
+        self._program = program
+        self._last = self._now()
+
+    def _now(self) -> float:
+        return time.perf_counter() - self._program.compile_seconds
+
+    def lap(self) -> float:
+        last, self._last = self._last, self._now()
+        return self._last - last
 
 
 def predict(

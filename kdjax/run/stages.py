@@ -13,6 +13,7 @@ import numpy as np
 from kdjax.algorithms.algorithm import State
 from kdjax.experiment import ARM
 from kdjax.run import identity
+from kdjax.run.course import Course
 from kdjax.run.fit import Events, fit, predict
 from kdjax.run.program import Program
 from kdjax.run.store import Store
@@ -123,12 +124,14 @@ class Executor:
     ) -> tuple[State, dict[str, Any], dict[str, Any]]:
         """Train a stage here and now: its final state, arrays and facts.
 
-        resume: gets the fresh state and returns the one to go on from, or None. The curves then begin where it resumes.
+        resume: gets the fresh state and returns the one to go on from, or None. The curves then begin where it
+        resumes, unless it loads `events.course`.
         """
         program, frozen = self.program(stage), self.frozen(stage, seed)
         reference = self.reference(stage, seed)
         own = self._seed(stage, seed)
-        curves: dict[str, list[float]] = {'step': []}
+        course = events.course or Course()
+        curves = course.curves
 
         def measure(split: str, said: dict[str, np.ndarray]) -> dict[str, float]:
             return stage.measure(said, said['label'], None if reference is None else reference[split])
@@ -148,7 +151,9 @@ class Executor:
             steps=stage.steps,
             seed=own,
             frozen=frozen,
-            events=dataclasses.replace(events, evaluate_every=stage.evaluate_every, on_evaluate=follow),
+            events=dataclasses.replace(
+                events, evaluate_every=stage.evaluate_every, on_evaluate=follow, course=course
+            ),
             resume=resume,
         )
         said = {split: predict(program, fitted.state, frozen, stage.data[split], seed=own) for split in HELD_OUT}

@@ -204,7 +204,7 @@ class TestRun:
         saved = sorted(int(p.name) for p in (tmp_path / 'run' / 'checkpoints').iterdir() if p.name.isdigit())
         assert saved == [1, 2]
         with ocp.StandardCheckpointer() as reader:
-            state = reader.restore(tmp_path / 'run' / 'checkpoints' / '2' / 'default')
+            state = reader.restore(tmp_path / 'run' / 'checkpoints' / '2' / 'state')
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
         rows = [json.loads(line) for line in (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()]
         assert [row['step'] for row in rows] == [1, 2]

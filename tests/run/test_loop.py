@@ -1,82 +1,29 @@
 """The loop: compiled once, the same numbers however it is cut, bit for bit after a resume."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tiny import batch, counting, dataset, linear_like, mlp, with_statistics
+from kinds import ADAM, cached_table
+from tiny import counting, dataset, mlp
 
 from kdjax import teachers
-from kdjax.algorithms import Player, play, supervised
+from kdjax.algorithms import supervised
 from kdjax.data.batches import batch_indices
 from kdjax.data.dataset import ArraySource
 from kdjax.errors import UserError
-from kdjax.objectives import hard_labels, hint, kl, term
-from kdjax.run import program as programs
+from kdjax.objectives import hard_labels, kl, term
 from kdjax.run.diverged import Diverged, first_bad_leaf
 from kdjax.run.fit import Events, fit, predict
 from kdjax.run.folder import Folder
 from kdjax.run.identity import state_digest
 from kdjax.run.program import Program
 
-ADAM = optax.adam(0.05)
 SOURCE = dataset()['train']
-
-
-def cached_table():
-    return {'teacher': jax.random.normal(jax.random.key(1), (24, 3))}
-
-
-def live_weights():
-    return {'teacher': mlp(16).init(jax.random.key(1), batch()['image'])}
-
-
-def nothing():
-    return {}
-
-
-LIVE = {'teacher': teachers.live(mlp(16))}
-
-KINDS = {
-    'labels with statistics': (lambda: supervised(with_statistics(mlp()), hard_labels(), ADAM), nothing),
-    'cached teacher': (
-        lambda: supervised(mlp(), hard_labels() + kl(), ADAM, teachers={'teacher': teachers.cached()}),
-        cached_table,
-    ),
-    'projector': (
-        lambda: supervised(
-            mlp(), hint('student.hidden', 'teacher.hidden', projector=linear_like), ADAM, teachers=LIVE
-        ),
-        live_weights,
-    ),
-    'average of the student': (
-        lambda: supervised(
-            mlp(), hard_labels() + kl(), ADAM, teachers={'teacher': teachers.ema(mlp(), decay=0.5)}
-        ),
-        nothing,
-    ),
-    'past self': (
-        lambda: supervised(
-            mlp(),
-            hard_labels() + kl(),
-            ADAM,
-            teachers={'teacher': teachers.past_self(examples=24, classes=3)},
-        ),
-        nothing,
-    ),
-    'two players': (
-        lambda: play(
-            {
-                'student': Player(mlp(), hard_labels() + kl('student', 'peer'), ADAM),
-                'peer': Player(mlp(4), hard_labels('peer') + kl('peer', 'student'), optax.sgd(0.1)),
-            }
-        ),
-        nothing,
-    ),
-}
 
 
 def ran(program, *, steps=7, seed=0, frozen=None, source=SOURCE, **given):
@@ -131,24 +78,6 @@ def test_the_loop_is_the_steps_one_by_one(chunk):
     for row in rows:
         state, _ = step(state, {}, SOURCE.take(row), key)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), looped, state)
-
-
-def test_steps_dispatched_one_by_one_give_the_numbers_of_the_loop(monkeypatch, plain):
-    """A convolution decides between the two; here everything counts as one."""
-    monkeypatch.setattr(programs, 'str', lambda step: 'conv_general_dilated', raising=False)
-    monkeypatch.setattr(jax, 'default_backend', lambda: 'cpu')
-    single = Program(plain_algorithm(), chunk=4)
-    rows: list[dict[str, float]] = []
-    events = Events(log_every=3, on_log=lambda step, row: rows.append(row))
-    state = ran(single, events=events).state
-    assert not single._on_device
-    looped_rows: list[dict[str, float]] = []
-    looped = ran(plain, events=Events(log_every=3, on_log=lambda step, row: looped_rows.append(row))).state
-    assert plain._on_device
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), state, looped)
-    assert len(rows) == len(looped_rows) == 3
-    for row, other in zip(rows, looped_rows, strict=True):
-        assert row == pytest.approx(other, rel=1e-4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,46 +150,6 @@ class TestEvents:
         ran(plain, events=Events(log_every=7, on_log=lambda s, row: whole.append(row['student/loss'])))
         assert len(every) == 7
         assert whole == [pytest.approx(np.mean(every), rel=1e-6)]
-
-
-@pytest.mark.parametrize('kind', KINDS)
-def test_a_resumed_run_ends_bit_identical(kind, tmp_path):
-    make, frozen = KINDS[kind]
-    program, frozen = Program(make(), chunk=4), frozen()
-
-    def folder():
-        return Folder(tmp_path / 'run', config={'kind': kind}, made_of={})
-
-    class Killed(Exception):
-        pass
-
-    first = folder()
-
-    def save_and_die(step, state):
-        first.save(step, state)
-        raise Killed
-
-    with pytest.raises(Killed):
-        ran(program, frozen=frozen, events=Events(save_every=3, on_save=save_and_die))
-    resumed_at = []
-
-    def resume(fresh):
-        state = folder().latest(fresh)
-        resumed_at.append(int(state['step']))
-        assert jax.tree.structure(state) == jax.tree.structure(fresh)
-        return state
-
-    resumed = ran(program, frozen=frozen, resume=resume)
-    assert resumed_at == [3]
-    assert state_digest(resumed.state) == state_digest(ran(program, frozen=frozen).state)
-
-
-def test_a_finished_run_resumes_to_itself(tmp_path, plain):
-    folder = Folder(tmp_path / 'run', config={}, made_of={})
-    done = ran(plain, events=Events(save_every=7, on_save=folder.save)).state
-    for source in (SOURCE, OnDisk(SOURCE)):
-        again = ran(plain, resume=lambda fresh: folder.latest(fresh), source=source)
-        assert state_digest(again.state) == state_digest(done)
 
 
 def test_predictions_cover_a_split_in_order_without_the_padding(plain):
@@ -356,8 +245,18 @@ class TestFolder:
         with pytest.raises(UserError, match=r'cannot be made .* choose another with --out'):
             Folder(tmp_path / 'file' / 'run', config={}, made_of={})
 
-    def test_rows_beyond_the_checkpoint_are_forgotten(self, tmp_path):
+    def test_what_may_differ_is_noted(self, tmp_path):
+        for device in ('1 x cpu', '8 x cpu'):
+            folder = Folder(tmp_path / 'run', config={}, made_of={'device': device}, may_differ=('device',))
+        (said,) = [json.loads(line) for line in (folder.path / 'events.jsonl').read_text().splitlines()]
+        assert (said['event'], said['line']) == ('changed', "device: '1 x cpu' there, '8 x cpu' now")
+
+    def test_rows_beyond_the_checkpoint_are_forgotten_and_one_that_was_cut_off(self, tmp_path):
         folder = Folder(tmp_path / 'run', config={}, made_of={})
-        (folder.path / 'metrics.jsonl').write_text('{"step": 2}\n{"step": 4}\n{"step": 6}\n')
+        rows = folder.path / 'metrics.jsonl'
+        rows.write_text('{"step": 2}\n{"step": 4}\n{"step": 6}\n')
         folder.forget_after(4)
-        assert (folder.path / 'metrics.jsonl').read_text() == '{"step": 2}\n{"step": 4}\n'
+        assert rows.read_text() == '{"step": 2}\n{"step": 4}\n'
+        rows.write_text('{"step": 2}\n{"ste')
+        folder.forget_after(4)
+        assert rows.read_text() == '{"step": 2}\n'

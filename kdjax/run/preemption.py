@@ -1,0 +1,63 @@
+"""Being asked to stop: the first signal lets the loop finish its chunk and save, the second ends at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+PREEMPTED = 75
+"""The exit code that means: run the same command again. What shells call EX_TEMPFAIL."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Preempted(BaseException):
+    """Stopped because asked to; what was complete is saved. No error, so no `except Exception` may take it."""
+
+
+class Preemption:
+    """Listens to SIGTERM and SIGINT while it is entered.
+
+    Between `hold()` and `release()` a signal waits for someone to look at `asked()`; at other times nothing would look
+    for long, and it raises `Preempted` where the main thread is.
+    """
+
+    def __init__(self) -> None:
+        self._asked = self._held = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Preemption:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._hear) for number in SIGNALS}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    def asked(self) -> bool:
+        return self._asked
+
+    def hold(self) -> None:
+        self._held = True
+
+    def release(self) -> None:
+        self._held = False
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if self._asked:
+            _write(f'kdjax: {name} again: ending at once; run the same command to go on\n')
+            os._exit(PREEMPTED)
+        self._asked = True
+        if not self._held:
+            raise Preempted(f'{name} before or after training; what was finished is kept')
+        _write(f'kdjax: {name}: finishing the step and saving; a second signal ends at once\n')
+
+
+def _write(line: str) -> None:
+    """To standard error, past Python's buffers: a handler may have interrupted a print."""
+    os.write(2, line.encode())

@@ -1,0 +1,135 @@
+"""A run in its folder, here or in a process of its own: `python runs.py FOLDER '{"kind": "logit"}'`."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+TESTS = pathlib.Path(__file__).parents[1]
+if str(TESTS) not in sys.path:
+    sys.path.insert(0, str(TESTS))
+
+from kinds import KINDS  # noqa: E402
+from tiny import dataset  # noqa: E402
+
+from kdjax.run import lock  # noqa: E402
+from kdjax.run.checkpoints import Checkpoints, Policy  # noqa: E402
+from kdjax.run.fit import Ask, fit  # noqa: E402
+from kdjax.run.folder import Folder  # noqa: E402
+from kdjax.run.identity import state_digest  # noqa: E402
+from kdjax.run.preemption import PREEMPTED, Preempted, Preemption  # noqa: E402
+from kdjax.run.program import Program  # noqa: E402
+from kdjax.run.session import Session  # noqa: E402
+from kdjax.run.watchdog import Watchdog  # noqa: E402
+
+SOURCE = dataset()['train']
+STEPS = 20
+
+
+class Seen(Program):
+    """A program that writes down which examples each step saw."""
+
+    def __init__(self, algorithm, **options):
+        super().__init__(algorithm, **options)
+        self.batches = []
+
+    def run(self, state, frozen, data, rows, key):
+        self.batches += rows.tolist()
+        return super().run(state, frozen, data, rows, key)
+
+
+@dataclasses.dataclass
+class Ran:
+    """What a call of `train` came to."""
+
+    state: object
+    batches: list
+    lines: list
+    stopped: bool
+
+    @property
+    def digest(self) -> str:
+        return state_digest(self.state)
+
+
+def train(
+    folder,
+    *,
+    kind='logit',
+    algorithm=None,
+    program=None,
+    source=SOURCE,
+    steps=STEPS,
+    stop_at=None,
+    log_every=3,
+    save_every=0,
+    keep=2,
+    keep_every=0,
+    resume='auto',
+    asynchronous=True,
+    rollbacks=0,
+    pause=0.0,
+):
+    """Train to the end, or until a signal or `stop_at`; the loop sleeps for `pause` seconds at every row."""
+    make, frozen = KINDS[kind]
+    program = program or Seen(algorithm or make(), chunk=4)
+    lines = []
+    policy = Policy(save_every or stop_at or 0, 0.0, keep, keep_every)
+    with Preemption() as preemption, lock.hold(folder), Watchdog(0.0, folder) as watchdog:
+        opened = Folder(folder, config={'kind': kind, 'steps': steps}, made_of={})
+
+        def report(line):
+            lines.append(line)
+            opened.note('warning', line)
+
+        checkpoints = Checkpoints(folder / 'checkpoints', policy=policy, asynchronous=asynchronous, report=report)
+        session = Session(
+            opened, checkpoints, steps=steps, resume=resume, preemption=preemption, watchdog=watchdog, say=lines.append
+        )
+        events = session.events(log_every=log_every, on_row=lambda step, row: time.sleep(pause), rollbacks=rollbacks)
+        asked = events.ask
+        events = dataclasses.replace(events, ask=lambda step: Ask.STOP if step == stop_at else asked(step))
+        del program.batches[:]
+        try:
+            fitted = fit(
+                program, source, batch=4, steps=steps, seed=0, frozen=frozen(), events=events, resume=session.resume
+            )
+        except Preempted:
+            return Ran(None, program.batches, lines, True)
+        finally:
+            session.close()
+    return Ran(fitted.state, program.batches, lines, False)
+
+
+def rows_digest(folder) -> str:
+    return hashlib.sha256((folder / 'metrics.jsonl').read_bytes()).hexdigest()
+
+
+def rows(folder) -> list:
+    return [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+
+
+def command(folder, **options) -> list:
+    return [sys.executable, __file__, str(folder), json.dumps(options)]
+
+
+def elsewhere(folder, **options) -> dict:
+    """The same in a new process: what it printed."""
+    found = subprocess.run(command(folder, **options), capture_output=True, text=True, timeout=120)
+    assert found.returncode in (0, PREEMPTED), found.stderr
+    return json.loads(found.stdout)
+
+
+def main() -> int:
+    folder, options = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2])
+    ran = train(folder, **options)
+    said = {'batches': ran.batches, 'lines': ran.lines, 'stopped': ran.stopped}
+    print(json.dumps(said | ({} if ran.stopped else {'digest': ran.digest})))
+    return PREEMPTED if ran.stopped else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
