@@ -43,10 +43,11 @@ def console() -> int:
     import jax
 
     from kdjax.data.cache import cache_folder
+    from kdjax.run import distributed
 
     if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
         jax.config.update('jax_compilation_cache_dir', str(cache_folder() / 'compilations'))
-    return main()
+    return distributed.run(main, agreed=(DONE, NOT_REPRODUCED))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
