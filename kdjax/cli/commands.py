@@ -93,11 +93,13 @@ class Report:
 
     out: pathlib.Path = pathlib.Path('site')
     """The folder it is written to."""
+    split: Literal['validation', 'test'] = 'validation'
+    """Where the metrics of sweeps are taken. Values are chosen on validation; test is for looking, after the choice."""
 
 
 def report(arguments: list[str]) -> int:
     asked = options(Report, 'report', arguments)
-    print(write_report(asked.out))
+    print(write_report(asked.out, split=asked.split))
     return 0
 
 

@@ -12,6 +12,7 @@ from kdjax.data import load
 from kdjax.errors import UserError
 from kdjax.report.site import write_site
 from kdjax.run.find import Found, find, home, names
+from kdjax.run.standing import SWEEPS, standings
 
 
 def results_folder() -> pathlib.Path:
@@ -40,14 +41,19 @@ def described(found: Found) -> dict[str, Any]:
     }
 
 
-def write_report(out: pathlib.Path, new: tuple[Found, dict[str, Any]] | None = None) -> pathlib.Path:
-    """Write the site, also with a new record that is kept elsewhere than the others; returns its first page."""
+def write_report(
+    out: pathlib.Path, new: tuple[Found, dict[str, Any]] | None = None, split: str = 'validation'
+) -> pathlib.Path:
+    """Write the site, also with a new record that is kept elsewhere than the others; returns its first page.
+
+    split: where the metrics of the sweeps under runs/sweeps are taken.
+    """
     experiments = {name: described(find(name)) for name in names()}
     kept = all_records()
     if new is not None and new[0].name not in experiments:
         experiments[new[0].name] = described(new[0])
         kept.append(new[1])
-    write_site(kept, out, experiments=experiments, images=_images)
+    write_site(kept, out, experiments=experiments, images=_images, sweeps=standings(SWEEPS, split))
     return out / 'index.html'
 
 

@@ -87,7 +87,7 @@ def _inline(text: str, size: tuple[int, int], about: str) -> Safe:
     )
 
 
-def _dashes(arm: int) -> tuple[int, tuple[float | int, ...]]:
+def dashes(arm: int) -> tuple[int, tuple[float | int, ...]]:
     """The ninth arm has the colour of the first, but other dashes."""
     return DASHES[(arm + arm // len(ARMS)) % len(DASHES)]
 
@@ -154,7 +154,7 @@ def learning_curve(
             x, values, colour = np.asarray(steps, np.float64)[whole], values[:, whole], ARMS[i % len(ARMS)]
             axes.fill_between(x, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.16, lw=0)
             marker = 'o' if len(x) == 1 else None
-            axes.plot(x, values.mean(axis=0), color=colour, ls=_dashes(i), marker=marker, ms=5)
+            axes.plot(x, values.mean(axis=0), color=colour, ls=dashes(i), marker=marker, ms=5)
         axes.margins(x=0.02)
         axes.locator_params(axis='x', nbins=5)
         axes.locator_params(axis='y', nbins=5)
@@ -184,7 +184,7 @@ def reliability(arm: str, colour: int, calibration: Mapping[str, Sequence[Number
 
 def swatch(arm: int) -> Safe:
     """A short line in the colour and dashes of an arm, for the legend."""
-    _, lengths = _dashes(arm)
+    _, lengths = dashes(arm)
     pattern = f' stroke-dasharray="{" ".join(f"{1.6 * d:g}" for d in lengths)}"' if lengths else ''
     return Safe(
         f'<svg class="swatch" viewBox="0 0 30 8" aria-hidden="true"><path d="M1 4H29" '

@@ -9,6 +9,8 @@ from kdjax.report import figures, numbers
 from kdjax.report.coverage import Entry, Page
 from kdjax.report.layout import badge, page, section
 from kdjax.report.markup import Safe, join, link, tag
+from kdjax.report.sweeps import listing
+from kdjax.run.standing import Standing
 
 RULE = (
     'Reproduced: the 95 % interval of the paired difference lies on the claimed side of zero (or of the '
@@ -16,8 +18,8 @@ RULE = (
 )
 
 
-def overview(pages: Sequence[Page], atlas: Sequence[Entry]) -> Safe:
-    """The verdict table, what is not verified yet, and the way to the atlas."""
+def overview(pages: Sequence[Page], atlas: Sequence[Entry], sweeps: Sequence[Standing] = ()) -> Safe:
+    """The verdict table, what is not verified yet, the sweeps, and the way to the atlas."""
     verified = [p for p in pages if p.record]
     waiting = [p for p in pages if not p.record]
     return page(
@@ -26,6 +28,7 @@ def overview(pages: Sequence[Page], atlas: Sequence[Entry]) -> Safe:
         tag('p', _count(verified, atlas), class_='lead'),
         section('Verdicts', _verdicts(verified), note=RULE, key='verdicts'),
         section('Not verified yet', _waiting(waiting), key='waiting') if waiting else None,
+        listing(sweeps),
         section(
             'Atlas',
             tag('p', link(f'All {len(atlas)} systems of the catalogue', 'atlas.html'), ', searchable.'),

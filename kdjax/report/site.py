@@ -14,6 +14,8 @@ from kdjax.report.atlas import atlas
 from kdjax.report.coverage import Page, entries
 from kdjax.report.detail import Images, detail
 from kdjax.report.overview import overview
+from kdjax.report.sweeps import path, sweep_page
+from kdjax.run.standing import Standing
 
 
 def write_site(
@@ -22,8 +24,9 @@ def write_site(
     *,
     experiments: Mapping[str, Mapping[str, Any]],
     images: Images | None = None,
+    sweeps: Sequence[Standing] = (),
 ) -> list[Path]:
-    """Write index.html, atlas.html, a page for each record, and site.css; returns the files written.
+    """Write index.html, atlas.html, a page for each record and sweep, and site.css; returns the files written.
 
     records: as `kdjax.record.load` reads them. experiments: family/name -> {docstring, systems, command},
     verified or not. images: `images(dataset, indices)` -> [N, H, W, C] of the test split, or None where the
@@ -32,8 +35,9 @@ def write_site(
     """
     pages = _pages(records, experiments)
     rows = entries(catalogue.systems(), pages)
-    texts = {'index.html': overview(pages, rows), 'atlas.html': atlas(rows), 'site.css': _stylesheet()}
+    texts = {'index.html': overview(pages, rows, sweeps), 'atlas.html': atlas(rows), 'site.css': _stylesheet()}
     texts |= {p.path: detail(p, images) for p in pages if p.record}
+    texts |= {path(s): sweep_page(s) for s in sweeps}
     for name, text in texts.items():
         write_atomically(out / name, text)
     return [out / name for name in texts]
