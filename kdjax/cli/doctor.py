@@ -22,7 +22,7 @@ from kdjax.run.store import Store
 
 @dataclasses.dataclass(frozen=True)
 class Doctor:
-    """Check versions, devices, folders, the data and the experiments; one of several processes checks the others too."""
+    """Check versions, devices, folders, data and experiments; where there are several processes, whether they fit together."""
 
     out: pathlib.Path | None = None
     """A run folder that all processes have to see. Rank 0 makes it and tries it with a file."""
@@ -77,7 +77,7 @@ def _processes() -> str:
 
 
 def _compilations() -> str:
-    folder = jax.config.jax_compilation_cache_dir
+    folder = jax.config.values['jax_compilation_cache_dir']
     return f'compilations kept in {folder}' if folder else 'compilations are not kept'
 
 

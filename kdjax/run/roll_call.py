@@ -79,7 +79,7 @@ def _gather(listener: socket.socket, member: Membership, deadline: float, presen
         with contextlib.suppress(TimeoutError):
             caller = _hear(listener.accept()[0])
             if caller is not None:
-                present[:] = [other for other in present if not _hung_up(other.line)] + [caller]
+                present[:] = [*_still_there(present), caller]
                 _check(present, member)
 
 
@@ -108,9 +108,18 @@ def _check(present: list[_Caller], member: Membership) -> None:
             )
 
 
+def _still_there(present: list[_Caller]) -> list[_Caller]:
+    """Without those that hung up: a process that ended may have been started again."""
+    gone = [caller for caller in present if _hung_up(caller.line)]
+    for caller in gone:
+        caller.line.close()
+    return [caller for caller in present if caller not in gone]
+
+
 def _hung_up(line: socket.socket) -> bool:
+    line.setblocking(False)
     try:
-        return line.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b''
+        return line.recv(1, socket.MSG_PEEK) == b''
     except BlockingIOError:
         return False
     except OSError:
@@ -134,8 +143,8 @@ def _names(ranks: list[int]) -> str:
 def _answer(caller: _Caller, fault: str | None) -> None:
     """Tell one rank, and let it hang up first: the port must be free for JAX."""
     with contextlib.suppress(OSError), caller.line as line:
-        _send(line, {'greeting': GREETING, 'fault': fault})
         line.settimeout(LINE_SECONDS)
+        _send(line, {'greeting': GREETING, 'fault': fault})
         line.recv(1)
 
 
