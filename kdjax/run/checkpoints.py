@@ -53,9 +53,15 @@ class Policy:
     def permanent(self, step: int) -> bool:
         return bool(self.keep_every) and step % self.keep_every == 0
 
+    def scheduled(self, step: int) -> bool:
+        """Whether a checkpoint of this step is made in every course of events; any is, where no schedule says."""
+        return self.permanent(step) or not self.save_every or step % self.save_every == 0
+
     def superfluous(self, steps: Sequence[int]) -> list[int]:
-        """Which of these committed steps go, oldest first."""
-        return [s for s in sorted(steps) if not self.permanent(s)][: -self.keep]
+        """Which of these committed steps go, oldest first. The newest scheduled one stays: a roll-back goes there."""
+        temporary = [s for s in sorted(steps) if not self.permanent(s)]
+        newest = max((s for s in steps if self.scheduled(s)), default=None)
+        return [s for s in temporary[: -self.keep] if s != newest]
 
 
 DEFAULT = Policy()
@@ -115,17 +121,18 @@ class Checkpoints:
         else:
             self._finish(step, leaves)
 
-    def restore(self, step: int | None, like: State) -> tuple[int, State] | None:
+    def restore(self, step: int | None, like: State, *, scheduled: bool = False) -> tuple[int, State] | None:
         """A step and its state, with the structure, types and shardings of `like`; None if there is no checkpoint.
 
         step: None takes the newest that is whole and reports every damaged one on the way; a number takes that one.
+        scheduled: take none that a signal or the clock has made, where the policy says at which steps they are made.
         Raises `UserError` if the step asked for is not there or damaged, if all are damaged, or if the state does not
         fit `like`.
         """
         self.wait()
         if step is not None:
             return step, self._load(step, like, self._checked(step))
-        numbered = sorted(self._numbered(), reverse=True)
+        numbered = sorted((s for s in self._numbered() if not scheduled or self.policy.scheduled(s)), reverse=True)
         for candidate in numbered:
             try:
                 found = manifest.check(self._place(candidate), candidate)

@@ -45,7 +45,10 @@ class Preemption:
         self._held = True
 
     def release(self) -> None:
+        """Nobody looks any more. Raises `Preempted` if a signal came since somebody last did."""
         self._held = False
+        if self._asked:
+            raise Preempted('asked to stop after the last step; it is saved')
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name

@@ -64,14 +64,15 @@ class Session:
 
     def resume(self, fresh: State) -> State | None:
         """The state to go on from; rows and checkpoints beyond it are forgotten. Called again for a roll-back."""
-        found = None if self._begins() else self.checkpoints.restore(self._wanted(), fresh)
+        back = bool(self.course.why)
+        found = None if self._begins() else self.checkpoints.restore(self._wanted(), fresh, scheduled=back)
         step, state = found or (0, None)
         if self._asked.isdecimal():
             self.checkpoints.forget_after(step)
         self._reopen(step)
         if found:
             self.course.load(self.checkpoints.beside(step))
-        if self.course.why:
+        if back:
             self._tell(
                 'rollback', f'{self.course.why}. Back to step {step}, with the data in order {self.course.order}'
             )
@@ -121,16 +122,16 @@ class Session:
         self.checkpoints.save(step, state, self.course.arrays())
         self._saved = time.monotonic()
         self._watchdog.beat()
+        if step == self._steps:
+            self._preemption.release()
 
     def _ask(self, step: int) -> Ask:
         """Between two chunks. With several processes, this is where they have to agree."""
         self._watchdog.beat()
+        self._preemption.hold()
         if self._preemption.asked():
+            self._tell('stop', f'asked to stop: saving step {step} of {self._steps}')
             return Ask.STOP
-        if step == self._steps:
-            self._preemption.release()
-        else:
-            self._preemption.hold()
         seconds = self.checkpoints.policy.save_seconds
         return Ask.SAVE if seconds and time.monotonic() - self._saved >= seconds else Ask.GO
 

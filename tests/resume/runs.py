@@ -91,7 +91,8 @@ def train(
         )
         events = session.events(log_every=log_every, on_row=lambda step, row: time.sleep(pause), rollbacks=rollbacks)
         asked = events.ask
-        events = dataclasses.replace(events, ask=lambda step: Ask.STOP if step == stop_at else asked(step))
+        last = stop_at or steps + 1
+        events = dataclasses.replace(events, ask=lambda step: Ask.STOP if step >= last else asked(step))
         del program.batches[:]
         try:
             fitted = fit(
