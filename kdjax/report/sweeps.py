@@ -71,8 +71,8 @@ def _points(sweep: Standing) -> Safe:
     header = ['arm', *plan.fields, *(f'{numbers.label(m)} {_arrow(sweep, m)}'.strip() for m in metrics), 'seeds']
     rows = [_row(place, plan.fields, metrics) for place in sweep.places]
     note = (
-        f'{WHERE[sweep.split]} Sorted by {numbers.label(plan.metric)}; mean over the seeds that are done ± half of '
-        'its 95 % interval. The first of many points is the best partly by luck.'
+        f'{WHERE[sweep.split]} Sorted by {numbers.label(plan.metric)}; mean over the seeds that are done ± half of its '
+        '95 % interval. Points without all of their seeds stand behind. The first of many is the best partly by luck.'
     )
     return section('Points', table(header, rows), note=note, key='points')
 
@@ -175,6 +175,8 @@ class _Axis:
         at = [self.at(v) for v in self.values]
         if self.numeric and at[0] > 0 and at[-1] / at[0] >= LOGARITHMIC:
             axes.set_xscale('log')
+        if not self.numeric:
+            axes.set_xlim(-0.4, len(at) - 0.6)
         if len(at) <= 8:
             axes.set_xticks(at, [f'{v:g}' if self.numeric else said(v) for v in self.values])
             axes.set_xticks([], minor=True)

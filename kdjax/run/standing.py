@@ -36,6 +36,10 @@ class Place:
     def done(self) -> int:
         return self.states.count('done')
 
+    @property
+    def whole(self) -> bool:
+        return self.done == len(self.seeds)
+
     def mean(self, metric: str) -> float:
         """NaN where no seed is done, or one of them diverged."""
         found = self.metrics.get(metric, [])
@@ -62,9 +66,10 @@ class Standing:
 
     @property
     def best(self) -> Place | None:
-        """The first place, if all its seeds are done."""
+        """The first place, if all its seeds are done and nothing is left that could still beat it."""
         first = self.places[0]
-        return first if first.done == len(first.seeds) and math.isfinite(first.mean(self.plan.metric)) else None
+        ended = all(state == 'done' or state.startswith('failed') for p in self.places for state in p.states)
+        return first if ended and first.whole and math.isfinite(first.mean(self.plan.metric)) else None
 
     @property
     def done(self) -> int:
@@ -115,9 +120,10 @@ def _names(found: Iterable[Mapping[str, Number]]) -> list[str]:
     return list(dict.fromkeys(name for metrics in found for name in metrics))
 
 
-def _rank(place: Place, plan: Plan) -> tuple[bool, float]:
+def _rank(place: Place, plan: Plan) -> tuple[bool, bool, float]:
+    """A point without all of its seeds stands behind: those that are left may be the lucky ones."""
     mean = place.mean(plan.metric)
-    return math.isnan(mean), 0.0 if math.isnan(mean) else -mean if plan.more else mean
+    return math.isnan(mean), not place.whole, 0.0 if math.isnan(mean) else -mean if plan.more else mean
 
 
 def _known(value: Number) -> bool:
