@@ -22,7 +22,7 @@ from kdjax.run.store import Store
 
 @dataclasses.dataclass(frozen=True)
 class Doctor:
-    """Check versions, devices, folders, data and experiments; where there are several processes, whether they fit together."""
+    """Check versions, devices, folders, data and experiments, and whether several processes fit together."""
 
     out: pathlib.Path | None = None
     """A run folder that all processes have to see. Rank 0 makes it and tries it with a file."""

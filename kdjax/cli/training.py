@@ -12,7 +12,7 @@ from kdjax.cli.parsing import with_overrides
 from kdjax.cli.progress import progress
 from kdjax.errors import unknown
 from kdjax.report.run_figures import draw
-from kdjax.run import identity, lock
+from kdjax.run import identity, lock, preflight
 from kdjax.run.checkpoints import Checkpoints, Policy
 from kdjax.run.find import Found
 from kdjax.run.folder import Folder
@@ -76,6 +76,7 @@ def run(arguments: list[str]) -> int:
         raise unknown(f"arm of '{found.name}'", arm, arms)
     stage = arms[arm].stage
     path = asked.out or pathlib.Path('runs') / found.name / arm / str(asked.seed)
+    preflight.check(path, preflight.file_digest(found.path))
     with Preemption() as preemption, lock.hold(path), Watchdog(asked.hang_seconds, path) as watchdog:
         folder = _folder(path, asked.seed, found, arm, config, stage)
         with progress(f'{found.name} {arm}') as (advance, say):

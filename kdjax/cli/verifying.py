@@ -17,6 +17,7 @@ from kdjax.cli.progress import progress
 from kdjax.cli.sites import record_path, write_report
 from kdjax.errors import UserError
 from kdjax.metrics.paired import mean_interval
+from kdjax.run import preflight
 from kdjax.run import verify as verification
 from kdjax.run.find import Found
 from kdjax.run.store import Store
@@ -48,6 +49,7 @@ def verify(arguments: list[str]) -> int:
     seeds = experiment.seeds if asked.seeds is None else asked.seeds
     if seeds < 1:
         raise UserError(f'--seeds {seeds}: at least one is needed, and two for an interval')
+    preflight.check(None, preflight.file_digest(found.path))
     with progress(found.name) as (advance, say):
         question = verification.Verification(
             found.name, found.module.__name__, experiment, config, seeds, asked.first_seed, asked.split

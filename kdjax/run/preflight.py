@@ -54,7 +54,7 @@ class Rank:
 def check(run_folder: pathlib.Path | None, code: str = '') -> None:
     """Raise `UserError` on every rank if the ranks do not fit together; returns at once for a process alone.
 
-    run_folder: where the run writes, if it does. code: the digest of the experiment's code.
+    run_folder: where the run writes, if it does. code: the digest of the experiment's file.
     """
     if distributed.active():
         found = faults(gather(run_folder, code))
@@ -108,6 +108,11 @@ def package_digest() -> str:
     for path in sorted(root.rglob('*.py')):
         whole.update(f'{path.relative_to(root).as_posix()}:'.encode() + path.read_bytes() + b'\0')
     return whole.hexdigest()
+
+
+def file_digest(path: pathlib.Path) -> str:
+    """sha256 of a file's bytes, wherever it lies."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _differences(said: Sequence[Rank]) -> list[str]:

@@ -25,7 +25,7 @@ TOGETHER = """
         signal.signal(signal.SIGINT, lambda *_: distributed.preempt())
         rank = distributed.rank()
         print('rank', rank, distributed.ranks(), distributed.is_writer(), distributed.active())
-        print('agreed', distributed.agree({'rank': rank}), distributed.agree(rank * 2.5), distributed.agree('', 'other'))
+        print('agreed', distributed.agree({'rank': rank}), distributed.agree(2.5 * rank), distributed.agree('', 'x'))
         place = pathlib.Path(sys.argv[1])
         preflight.check(place / 'run', 'same code')
         print('left behind', sorted(path.name for path in (place / 'run').iterdir()))
@@ -70,8 +70,8 @@ def test_two_join_agree_compare_and_stop_at_the_same_step(tmp_path):
         assert 'left behind []' in rank.out
         code, folder = re.findall('refused: (.*)', rank.out)
         assert re.fullmatch(
-            r"rank 1 \(on .*\) differs from rank 0 \(on .*\): experiment is code 1 there, code 0 on rank 0: copy the same "
-            r"experiment's file to every host",
+            r'rank 1 \(on .*\) differs from rank 0 \(on .*\): experiment is code 1 there, code 0 on rank 0: '
+            r"copy the same experiment's file to every host",
             code,
         )
         assert re.search(r'rank 1 \(on .*\): .*/run1 is not the run folder that rank 0 sees ', folder)
@@ -230,7 +230,7 @@ def test_a_rank_that_does_not_agree_is_named(tmp_path):
 
 @pytest.mark.slow
 def test_a_group_that_jax_finds_by_slurms_variables(tmp_path):
-    named = {name: '' for name in ('KDJAX_COORDINATOR', 'KDJAX_PROCESSES', 'KDJAX_PROCESS')}
+    named = dict.fromkeys(('KDJAX_COORDINATOR', 'KDJAX_PROCESSES', 'KDJAX_PROCESS'), '')
     slurm = {
         'SLURM_JOB_ID': str(os.getpid()),
         'SLURM_NTASKS': '2',
@@ -247,3 +247,41 @@ def test_a_group_that_jax_finds_by_slurms_variables(tmp_path):
         running.wait_for_line('training 2.0')
         running.signal(0, signal.SIGTERM)
         assert [rank.code for rank in running.wait(seconds=30)] == [75, 75]
+
+
+@pytest.mark.slow
+def test_doctor_tells_two_processes_that_they_differ(tmp_path):
+    zero, one = run(
+        ['doctor', '--out', str(tmp_path / 'run')],
+        folder=tmp_path / 'logs',
+        devices=2,
+        of_rank={1: {'KDJAX_DEVICES': '1'}},
+        seconds=90,
+    )
+    assert (zero.code, one.code) == (1, 1)
+    assert one.out == ''
+    assert 'devices is 1 x cpu (cpu) there, 2 x cpu (cpu) on rank 0: give every process the same devices' in zero.out
+    assert str(tmp_path / 'run') in zero.out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('command', ['run', 'verify'])
+def test_one_rank_with_other_code_is_refused_by_the_command(command, tmp_path):
+    """Rank 1 has another version of the experiment's file."""
+    name = 'experiments/logits/quickstart.py'
+    text = (pathlib.Path(__file__).parents[2] / name).read_text()
+    for i in range(2):
+        place = tmp_path / f'host{i}' / name
+        place.parent.mkdir(parents=True)
+        place.write_text(text + f'\n\nDIFFERENCE = {i}\n')
+    with group(
+        [command, 'quickstart', '--out', str(tmp_path / 'out')],
+        folder=tmp_path / 'logs',
+        of_rank={i: {'KDJAX_HOME': str(tmp_path / f'host{i}')} for i in range(2)},
+        environ={'KDJAX_STORE': str(tmp_path / 'store')},
+    ) as running:
+        ended = running.wait(seconds=60)
+    assert [rank.code for rank in ended] == [1, 1]
+    for rank in ended:
+        assert 'rank 1 (on ' in rank.err and 'differs from rank 0' in rank.err and 'experiment is ' in rank.err
+        assert rank.err.rstrip().endswith("copy the same experiment's file to every host")

@@ -76,7 +76,7 @@ def test_every_fault_is_told():
 
 
 def test_the_table_has_a_row_for_each_fact():
-    rows = dict((name, values) for name, *values in preflight.rows(but(1, folder_fault='not here', folder='/x')))
+    rows = {name: values for name, *values in preflight.rows(GOOD)}
     assert rows['host'] == ['node0', 'node1', 'node2']
     assert rows['jax'] == ['0.10.2'] * 3
     assert rows['clock'] == ['+0.0 s', '+1.0 s', '+2.0 s']
@@ -91,7 +91,8 @@ def test_a_folder_is_tried_and_left_clean(tmp_path):
     assert said.folder_fault == ''
     assert list((tmp_path / 'run').iterdir()) == []
     assert said.same['experiment'] == 'digest of th'
-    assert {'kdjax', 'python', 'jax', 'jaxlib', 'flax', 'optax', 'numpy', 'orbax-checkpoint', 'devices'} <= set(said.same)
+    packages = {'kdjax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy', 'orbax-checkpoint'}
+    assert packages | {'python', 'devices', 'processes'} <= set(said.same)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
@@ -113,5 +114,14 @@ def test_several_that_differ_are_refused(monkeypatch):
         preflight.check(None)
 
 
-def test_the_digest_of_the_package_is_that_of_its_sources():
-    assert len(preflight.package_digest()) == 64
+def test_the_digest_of_the_package_changes_with_any_of_its_sources(tmp_path, monkeypatch):
+    (tmp_path / 'inner').mkdir()
+    (tmp_path / '__init__.py').write_text('')
+    (tmp_path / 'inner' / 'part.py').write_text('A = 1')
+    monkeypatch.setattr(preflight.kdjax, '__file__', str(tmp_path / '__init__.py'))
+    before = preflight.package_digest.__wrapped__()
+    assert before == preflight.package_digest.__wrapped__()
+    (tmp_path / 'inner' / 'part.py').write_text('A = 2')
+    changed = preflight.package_digest.__wrapped__()
+    (tmp_path / 'inner' / 'part.py').rename(tmp_path / 'inner' / 'other.py')
+    assert len({before, changed, preflight.package_digest.__wrapped__()}) == 3
