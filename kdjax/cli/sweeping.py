@@ -19,7 +19,7 @@ from kdjax.cli.standings import best, show_plan, show_standing
 from kdjax.errors import UserError, unknown
 from kdjax.record import finite
 from kdjax.report.numbers import BETTER, base
-from kdjax.run import handing, lock, plan
+from kdjax.run import distributed, handing, lock, plan
 from kdjax.run.find import Found
 from kdjax.run.outcomes import Outcome, Outcomes, worst
 from kdjax.run.plan import Plan, Trial, result
@@ -75,6 +75,8 @@ class Sweep:
 
 def sweep(arguments: list[str]) -> int:
     asked, found, config = with_overrides(Sweep, 'sweep', arguments)
+    if distributed.ranks() > 1:
+        raise UserError(f'a sweep is one process, here are {distributed.ranks()}: start it alone; --on moves its trials')
     made = plan.make(_question(asked, found, config), asked.out)
     if asked.dry_run:
         show_plan(made, asked.out, functools.partial(_command, asked))

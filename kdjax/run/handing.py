@@ -21,15 +21,16 @@ JOBS = pathlib.Path('runs') / 'launch'
 """Where launchers keep their jobs, below the folder that one is in: JOBS/<id>/job.json."""
 
 
-def job_id(trial: Trial) -> str:
-    """The launcher's name of a trial, the same at every call: `kd-1a2b3c4d-0`."""
+def job_id(trial: Trial, where: str) -> str:
+    """The launcher's name of a trial at one place, the same at every call: `kd-1a2b3c4d-0`."""
     word = re.sub(r'[^a-z0-9]+', '-', trial.settings['experiment'].rpartition('/')[2].lower()).strip('-')[:12]
-    return f'{word if word[:1].isalpha() else "sweep"}-{identity.digest(trial.folder)[:8]}-{trial.seed % 10**6}'
+    word = word.rstrip('-') if word[:1].isalpha() else 'sweep'
+    return f'{word}-{identity.digest([where, trial.command])[:8]}-{trial.seed % 10**6}'
 
 
 def launch_command(trial: Trial, where: str, options: Sequence[str]) -> list[str]:
     """What hands one trial over, as a shell would run it."""
-    return ['python', '-m', 'launch', where, 'submit', '--id', job_id(trial), *options, '--', *trial.command]
+    return ['python', '-m', 'launch', where, 'submit', '--id', job_id(trial, where), *options, '--', *trial.command]
 
 
 def hand_over(trial: Trial, where: str, options: Sequence[str]) -> tuple[Outcome | None, str]:
@@ -43,7 +44,7 @@ def hand_over(trial: Trial, where: str, options: Sequence[str]) -> tuple[Outcome
     )
     if done.returncode:
         return Outcome(done.returncode, last_words(done.stderr), where), done.stderr
-    taken = (JOBS / job_id(trial) / 'job.json').exists()
+    taken = (JOBS / job_id(trial, where) / 'job.json').exists()
     return Outcome(0, last_words(done.stdout), where) if taken else None, done.stdout
 
 

@@ -21,6 +21,7 @@ PROGRAM = (sys.executable, '-m', 'kdjax.cli.main')
 """The command `kdjax` of this very environment."""
 
 LOG = 'output.log'
+DEFECT = 'kdjax: this is a defect of kdjax'
 POLL_SECONDS = 0.05
 GROUP = ('KDJAX_COORDINATOR', 'KDJAX_PROCESSES', 'KDJAX_PROCESS', 'KDJAX_DISTRIBUTED')
 """What names a group of processes: a trial is none of the group that the sweep may stand in."""
@@ -126,10 +127,7 @@ def _ended(one: Running, ended: Ended) -> bool:
 
 
 def last_words(said: str) -> str:
-    """The line that says what went wrong: the last that kdjax wrote before it spoke of itself, else the last line."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    own = [line.removeprefix('kdjax: ') for line in lines if line.startswith('kdjax: ')]
-    named = [line for line in own if not line.startswith('this is a defect of kdjax')]
-    if own and not named and len(lines) > 1:
-        return lines[-2]
-    return (named or lines or ['it said nothing'])[-1]
+    """The line that says what went wrong: the last that is not kdjax speaking of its own defect."""
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith(DEFECT)]
+    own = [line for line in lines if line.startswith('kdjax: ')]
+    return (own or lines or ['it said nothing'])[-1].removeprefix('kdjax: ').removeprefix('launch: ')

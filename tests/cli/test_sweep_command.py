@@ -20,6 +20,7 @@ from kdjax.cli.main import main
 from kdjax.cli.parsing import with_overrides
 from kdjax.cli.training import Run
 from kdjax.run import lock, plan, trials
+from kdjax.run.outcomes import worst
 from kdjax.run.standing import standing
 
 EXPERIMENT = '''
@@ -395,7 +396,7 @@ class TestElsewhere:
     def test_a_refusal_stops_and_gives_the_launchers_words(self, sweep):
         code, _, err = sweep('--over', 'temperature=1,2', '--seeds', 1, '--on', 'slurm', '--launch=--full')
         assert (code, len(self.handed())) == (1, 1)
-        assert 'slurm took 0 of 2 trials, then said: launch: no room: try later (exit code 1)' in err
+        assert 'slurm took 0 of 2 trials, then said: no room: try later (exit code 1)' in err
 
     def test_where_money_is_spent_nothing_is_handed_over_without_yes(self, sweep):
         options = ('--over', 'temperature=1', '--seeds', 1, '--on', 'gke')
@@ -466,6 +467,31 @@ def test_bad_input_exits_1_and_names_the_remedy(case, sweep, monkeypatch):
     assert message in err
     assert 'Traceback' not in err
     assert calls() == []
+
+
+def test_a_sweep_in_a_group_of_processes(sweep, monkeypatch):
+    monkeypatch.setattr('kdjax.run.distributed.ranks', lambda: 4)
+    code, _, err = sweep('--over', 'temperature=1')
+    assert code == 1
+    assert 'a sweep is one process, here are 4: start it alone' in err
+    assert not Path('runs').exists()
+
+
+@pytest.mark.parametrize(
+    ('said', 'last'),
+    [
+        ('a line\nkdjax: no arm: give one\n', 'no arm: give one'),
+        ('Trace\nRuntimeError: broken\nkdjax: this is a defect of kdjax, not of your input\n', 'RuntimeError: broken'),
+        ('launch: no room\n', 'no room'),
+        ('\n \n', 'it said nothing'),
+    ],
+)
+def test_last_words(said, last):
+    assert trials.last_words(said) == last
+
+
+def test_the_exit_code_of_the_worst():
+    assert [worst(codes) for codes in ((), (0, 1), (1, 70, 0), (70, 2), (1, 137), (2, 75, 1))] == [0, 1, 70, 2, 137, 75]
 
 
 def test_an_unknown_metric(sweep):
