@@ -76,7 +76,7 @@ class Sweep:
 def sweep(arguments: list[str]) -> int:
     asked, found, config = with_overrides(Sweep, 'sweep', arguments)
     if distributed.ranks() > 1:
-        raise UserError(f'a sweep is one process, here are {distributed.ranks()}: start it alone; --on moves its trials')
+        raise UserError(f'a sweep is one process, here are {distributed.ranks()}: start it alone; --on moves trials')
     made = plan.make(_question(asked, found, config), asked.out)
     if asked.dry_run:
         show_plan(made, asked.out, functools.partial(_command, asked))
