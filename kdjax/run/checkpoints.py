@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import os
 import pathlib
 import shutil
 import threading
@@ -25,6 +27,9 @@ from kdjax.run import manifest
 from kdjax.run.manifest import Damaged
 
 TEMPORARY, STATE, BESIDE = '.temporary', 'state', 'beside.npz'
+
+OVERHEAD = 32 * 1024
+"""Bytes of a checkpoint besides its arrays, for a small one: Orbax's metadata and ours."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +115,7 @@ class Checkpoints:
         self._join()
         leaves = manifest.describe(state)
         try:
-            self._prepare(beside or {})
+            self._prepare(beside or {}, sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
             self._writer.save(self._temporary / STATE, args=ocp.args.StandardSave(_apart(state)))
         except Exception as error:
             self._failed(step, error)
@@ -200,10 +205,11 @@ class Checkpoints:
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         return self._writer.restore(self._place(step) / STATE, args=ocp.args.StandardRestore(target))
 
-    def _prepare(self, beside: Mapping[str, np.ndarray]) -> None:
+    def _prepare(self, beside: Mapping[str, np.ndarray], size: int) -> None:
         """An empty temporary folder, by the one process that writes what is not sharded."""
         if _primary():
             _delete(self._temporary)
+            _check_room(self.folder, size)
             self._temporary.mkdir()
             with (self._temporary / BESIDE).open('wb') as file:
                 np.savez(file, **beside)  # type: ignore[arg-type]
@@ -243,7 +249,7 @@ class Checkpoints:
             _delete(self._temporary)
         latest = self.latest()
         still = 'there is none yet' if latest is None else f'the latest stays step {latest}'
-        said = ' '.join(str(error).split())[:300]
+        said = _shortened(str(error))
         self.report(
             f'step {step} was not saved ({type(error).__name__}: {said}); {still}. The next save is tried as planned'
         )
@@ -256,6 +262,21 @@ class Checkpoints:
 
 def _primary() -> bool:
     return jax.process_index() == 0
+
+
+def _shortened(text: str) -> str:
+    """The two ends of what may be pages: what was tried is said first and why it failed last, but for a long spec."""
+    words = ' '.join(text.partition('[tensorstore_spec')[0].split())
+    return words if len(words) <= 500 else f'{words[:200]} ... {words[-300:]}'
+
+
+def _check_room(folder: pathlib.Path, size: int) -> None:
+    """Raise before a file is begun, where the file system says how much it takes; what the state needs is a guess."""
+    free = shutil.disk_usage(folder).free
+    if free < size + OVERHEAD:
+        raise OSError(
+            errno.ENOSPC, f'{os.strerror(errno.ENOSPC)}: about {size + OVERHEAD} bytes are needed, {free} are free'
+        )
 
 
 def _delete(folder: pathlib.Path) -> None:

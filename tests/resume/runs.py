@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -72,6 +73,7 @@ def train(
     asynchronous=True,
     rollbacks=0,
     pause=0.0,
+    on_row=lambda step, row: None,
 ):
     """Train to the end, or until a signal or `stop_at`; the loop sleeps for `pause` seconds at every row."""
     make, frozen = KINDS[kind]
@@ -89,7 +91,12 @@ def train(
         session = Session(
             opened, checkpoints, steps=steps, resume=resume, preemption=preemption, watchdog=watchdog, say=lines.append
         )
-        events = session.events(log_every=log_every, on_row=lambda step, row: time.sleep(pause), rollbacks=rollbacks)
+
+        def follow(step, row):
+            on_row(step, row)
+            time.sleep(pause)
+
+        events = session.events(log_every=log_every, on_row=follow, rollbacks=rollbacks)
         asked = events.ask
         last = stop_at or steps + 1
         events = dataclasses.replace(events, ask=lambda step: Ask.STOP if step >= last else asked(step))
@@ -118,15 +125,30 @@ def command(folder, **options) -> list:
 
 
 def elsewhere(folder, **options) -> dict:
-    """The same in a new process: what it printed."""
+    """The same in a new process: the last line that it printed."""
     found = subprocess.run(command(folder, **options), capture_output=True, text=True, timeout=120)
     assert found.returncode in (0, PREEMPTED), found.stderr
-    return json.loads(found.stdout)
+    return json.loads(found.stdout.splitlines()[-1])
+
+
+def die_in(method) -> None:
+    """End the process at the second call of a method of `Checkpoints`: at once, with nothing put away."""
+    whole, calls = getattr(Checkpoints, method), []
+
+    def call(self, *args):
+        calls.append(args)
+        if len(calls) == 2:
+            os._exit(9)
+        return whole(self, *args)
+
+    setattr(Checkpoints, method, call)
 
 
 def main() -> int:
     folder, options = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2])
-    ran = train(folder, **options)
+    if 'dies_in' in options:
+        die_in(options.pop('dies_in'))
+    ran = train(folder, **options, on_row=lambda step, row: print(step, flush=True))
     said = {'batches': ran.batches, 'lines': ran.lines, 'stopped': ran.stopped}
     print(json.dumps(said | ({} if ran.stopped else {'digest': ran.digest})))
     return PREEMPTED if ran.stopped else 0

@@ -58,7 +58,7 @@ class TestSkip:
     def test_rows_are_means_of_the_steps_that_counted_and_tell_the_share_skipped(self, tmp_path):
         train(tmp_path, algorithm=skipping(nan_at(4, 9, 10, 11)))
         told = {row['step']: row for row in rows(tmp_path)}
-        assert {step: row['skipped'] for step, row in told.items() if row['skipped']} == {6: pytest.approx(1 / 3), 12: 1}
+        assert {s: row['skipped'] for s, row in told.items() if row['skipped']} == {6: pytest.approx(1 / 3), 12: 1}
         assert set(told[12]) == {'step', 'skipped'}, 'a row of skipped steps has no means'
         assert all(np.isfinite(list(row.values())).all() for row in told.values())
 

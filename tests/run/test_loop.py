@@ -1,6 +1,7 @@
 """The loop: compiled once, the same numbers however it is cut, bit for bit after a resume."""
 
 import dataclasses
+import gc
 import json
 
 import jax
@@ -17,6 +18,7 @@ from kdjax.data.batches import batch_indices
 from kdjax.data.dataset import ArraySource
 from kdjax.errors import UserError
 from kdjax.objectives import hard_labels, kl, term
+from kdjax.run.checkpoints import Checkpoints
 from kdjax.run.diverged import Diverged, first_bad_leaf
 from kdjax.run.fit import Events, fit, predict
 from kdjax.run.folder import Folder
@@ -56,6 +58,43 @@ def test_one_trace_of_the_step_whatever_the_seeds_and_the_steps():
         state = ran(program, seed=seed).state
         predict(program, state, {}, SOURCE, seed=seed)
     assert len(calls) == 2
+
+
+def test_one_trace_in_fifty_steps_and_none_after_a_resume(tmp_path):
+    calls = []
+    program = Program(supervised(counting(mlp(), calls, 'apply'), hard_labels(), ADAM), chunk=50)
+    checkpoints = Checkpoints(tmp_path)
+    ran(program, steps=50, events=Events(log_every=7, save_every=20, on_save=checkpoints.save))
+    assert calls == ['apply']
+    ran(program, steps=60, resume=lambda fresh: checkpoints.restore(40, fresh)[1])
+    assert calls == ['apply']
+
+
+@pytest.mark.parametrize('asynchronous', [True, False], ids=['async', 'sync'])
+def test_as_many_arrays_live_after_a_hundred_steps_as_after_ten(asynchronous, tmp_path, plain):
+    """With a row and a checkpoint every ten; what a save copied is gone once it is written."""
+    checkpoints, live = Checkpoints(tmp_path, asynchronous=asynchronous), []
+
+    def count(step, row):
+        checkpoints.wait()
+        gc.collect()
+        live.append(len(jax.live_arrays()))
+
+    ran(plain, steps=100, events=Events(log_every=10, on_log=count, save_every=10, on_save=checkpoints.save))
+    assert len(live) == 10 and set(live[1:]) == {live[1]}, live
+
+
+def test_the_state_of_a_chunk_is_donated_to_the_next(plain):
+    given = []
+
+    class Keeping(Program):
+        def run(self, state, *args):
+            given.append(state)
+            return super().run(state, *args)
+
+    ran(Keeping(plain_algorithm(), chunk=4), steps=20, events=Events(save_every=4, on_save=lambda step, state: None))
+    assert len(given) > 4
+    assert all(leaf.is_deleted() for state in given for leaf in jax.tree.leaves(state))
 
 
 def test_a_rerun_is_bit_identical_and_another_seed_is_not(plain):
