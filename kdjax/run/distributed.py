@@ -63,6 +63,11 @@ class _Group:
     def __post_init__(self) -> None:
         self.follower = threading.Thread(target=_follow, args=(self,), name='kdjax-group', daemon=True)
 
+    def turn(self, name: str) -> int:
+        """How often this was called before with the name."""
+        self.rounds[name] += 1
+        return self.rounds[name] - 1
+
 
 _group: _Group | None = None
 
@@ -140,28 +145,50 @@ def is_writer() -> bool:
 def agree(value: Any, name: str = 'value', *, seconds: float = AGREE_SECONDS) -> list[Any]:
     """The values of all ranks, in order, on every rank. Small ones: they travel as JSON through rank 0.
 
-    All ranks call it in the same order for a name. Raises `RuntimeError` that names the first rank that did not come
-    within `seconds`.
+    All ranks call it equally often for a name. Raises `RuntimeError` that names the ranks that did not come within
+    `seconds`.
     """
     if _group is None:
         return [json.loads(json.dumps(value))]
-    group, turn = _group, _group.rounds[name]
-    group.rounds[name] += 1
-    place = f'kdjax/agree/{name}'
-    group.client.key_value_set(f'{place}/{turn}/{rank()}', json.dumps(value))
-    deadline = time.monotonic() + seconds
-    found = [json.loads(_wait_for(group, f'{place}/{turn}', r, deadline, name)) for r in range(ranks())]
-    if turn:
-        group.client.key_value_delete(f'{place}/{turn - 1}/{rank()}')
-    return found
-
-
-def _wait_for(group: _Group, place: str, other: int, deadline: float, name: str) -> str:
-    left = max(1, int(1000 * (deadline - time.monotonic())))
+    client, turn = _group.client, _group.turn(name)
+    place = f'kdjax/agree/{name}/{turn}'
+    client.key_value_set(f'{place}/{rank()}', json.dumps(value))
     try:
-        return group.client.blocking_key_value_get(f'{place}/{other}', left)
+        client.wait_at_barrier(place, int(1000 * seconds))
     except jax.errors.JaxRuntimeError as error:
-        raise RuntimeError(f"rank {other} of {ranks()} did not come to '{name}' in time ({error})") from error
+        missing = sorted(set(range(ranks())) - set(_by_rank(client, place)))
+        raise _absent(missing, name, seconds) from error
+    if turn:
+        client.key_value_delete(f'kdjax/agree/{name}/{turn - 1}/{rank()}')
+    said = _by_rank(client, place)
+    return [json.loads(said[other]) for other in range(ranks())]
+
+
+def _by_rank(client: Any, place: str) -> dict[int, str]:
+    return {int(key.rpartition('/')[2]): value for key, value in client.key_value_dir_get(place)}
+
+
+def _absent(missing: list[int], name: str, seconds: float) -> RuntimeError:
+    return RuntimeError(
+        f"rank{'s' if len(missing) > 1 else ''} {', '.join(map(str, missing))} of {ranks()} did not come to '{name}' "
+        f'within {seconds:g} s'
+    )
+
+
+def decide(value: Any, name: str = 'decision', *, seconds: float = AGREE_SECONDS) -> Any:
+    """Rank 0's value, on every rank: what a clock or a file on one machine says, and all have to do alike.
+
+    As `agree`, but rank 0 waits for nobody.
+    """
+    if _group is None:
+        return json.loads(json.dumps(value))
+    key = f'kdjax/decide/{name}/{_group.turn(f"decide {name}")}'
+    if rank() == 0:
+        _group.client.key_value_set(key, json.dumps(value))
+    try:
+        return json.loads(_group.client.blocking_key_value_get(key, int(1000 * seconds)))
+    except jax.errors.JaxRuntimeError as error:
+        raise _absent([0], name, seconds) from error
 
 
 def barrier(name: str, *, seconds: float = AGREE_SECONDS) -> None:
@@ -240,8 +267,13 @@ def _fail(group: _Group, code: int) -> NoReturn:
 
 def _await_the_others(group: _Group) -> None:
     """Rank 0 holds the connections of all, so it goes last."""
-    deadline = time.monotonic() + LAST_WORDS_SECONDS
-    while time.monotonic() < deadline and len(group.client.key_value_dir_get(ENDED)) < ranks():
+    start, said = time.monotonic(), False
+    while (waited := time.monotonic() - start) < LAST_WORDS_SECONDS:
+        if len(group.client.key_value_dir_get(ENDED)) == ranks():
+            break
+        if waited > PATIENCE_SECONDS + 1 and not said:
+            os.write(2, f'kdjax: rank {rank()} waits for the others to end; if one was killed, JAX names it\n'.encode())
+            said = True
         time.sleep(0.1)
     if rank() == 0:
         time.sleep(0.5)

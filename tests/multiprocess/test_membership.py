@@ -102,6 +102,7 @@ def test_a_process_alone_joins_nothing(environ, monkeypatch):
     assert (distributed.rank(), distributed.ranks(), distributed.is_writer()) == (0, 1, True)
     assert distributed.coordinator() is None
     assert distributed.agree({'a': (1, 2)}) == [{'a': [1, 2]}]
+    assert distributed.decide({'a': (1, 2)}) == {'a': [1, 2]}
     distributed.barrier('alone')
     distributed.preempt()
     assert not distributed.preemption_reached()
