@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
+import pathlib
+import runpy
 import typing
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -68,15 +70,34 @@ class Reader:
         return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
 
 
+def declared(place: str) -> Sweep:
+    """The sweep that FILE.py:NAME names; without a place, the one point that overrides nothing.
+
+    Not a part of the experiment's own file: there, another sweep would be other code, and nothing trained would count.
+    """
+    if not place:
+        return product()
+    file, _, name = place.rpartition(':')
+    if not file.endswith('.py') or not pathlib.Path(file).is_file():
+        raise UserError(f"--use '{place}': give FILE.py:NAME, a file that is there and the name of a sweep in it")
+    try:
+        sweeps = runpy.run_path(file).get('sweeps', {})
+    except Exception as error:
+        raise UserError(f'{file} cannot be run: {error!r}') from error
+    if name not in sweeps:
+        raise unknown(f'sweep of {file}', name, sweeps)
+    return sweeps[name]
+
+
 def read_sweep(
-    reader: Reader, over: Sequence[Group], together: Sequence[Group], each: Sequence[Group], declared: Sweep
+    reader: Reader, over: Sequence[Group], together: Sequence[Group], each: Sequence[Group], written: Sweep
 ) -> Sweep:
-    """The product of every --over, every --zip, what --each chains, and a declared sweep."""
+    """The product of every --over, every --zip, what --each chains, and a sweep written in Python."""
     alone = [reader.sweep(text) for group in each for text in group]
     parts = [reader.sweep(text) for group in over for text in group]
     parts += [zipped(*(reader.sweep(text) for text in group)) for group in together]
     parts += [chain(*alone)] if alone else []
-    parts += [reader.checked(declared)]
+    parts += [reader.checked(written)]
     size = math.prod(len(part) for part in parts)
     if size > MOST_POINTS:
         raise UserError(f'the sweep has {size} points, {MOST_POINTS} are the most: take fewer values, or --zip some')

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from kdjax.cli.overrides import Reader, read_sweep
+from kdjax.cli.overrides import Reader, declared, read_sweep
 from kdjax.cli.parsing import with_overrides
 from kdjax.cli.progress import progress
 from kdjax.cli.standings import best, show_plan, show_standing
@@ -26,7 +26,6 @@ from kdjax.run.plan import Plan, Trial, result
 from kdjax.run.preemption import PREEMPTED, Preemption
 from kdjax.run.standing import SWEEPS, standing
 from kdjax.run.sweep import Sweep as Points
-from kdjax.run.sweep import product
 from kdjax.run.trials import run_here
 
 
@@ -46,7 +45,7 @@ class Sweep:
     each: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
     """FIELD=VALUE,VALUE FIELD=VALUE,VALUE: one field at a time, the others as the experiment has them."""
     use: str = ''
-    """A sweep that the experiment's file declares by this name in `sweeps`."""
+    """FILE.py:NAME: a sweep written in Python, with `kdjax.run.sweep`; the file keeps it under NAME in `sweeps`."""
     arm: tuple[str, ...] = ()
     """Which arms; default is the first that a claim puts forward."""
     seeds: int = 3
@@ -92,7 +91,7 @@ def _question(asked: Sweep, found: Found, config: Any) -> plan.Question:
     if asked.jobs < 1:
         raise UserError(f'--jobs {asked.jobs}: at least one trial has to run at a time')
     reader = Reader(config, found.name)
-    points = read_sweep(reader, asked.over, asked.zip, asked.each, _declared(found, asked.use))
+    points = read_sweep(reader, asked.over, asked.zip, asked.each, declared(asked.use))
     _refuse_fixed(points, found.experiment.config, config)
     claims = found.experiment.read_claims()
     metric = asked.metric or claims[0].metric
@@ -108,15 +107,6 @@ def _question(asked: Sweep, found: Found, config: Any) -> plan.Question:
         metric,
         more,
     )
-
-
-def _declared(found: Found, name: str) -> Points:
-    if not name:
-        return product()
-    declared = getattr(found.module, 'sweeps', {})
-    if name not in declared:
-        raise unknown(f"sweep of '{found.name}'", name, declared)
-    return declared[name]
 
 
 def _refuse_fixed(points: Points, before: Any, config: Any) -> None:

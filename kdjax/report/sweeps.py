@@ -89,16 +89,19 @@ def _row(place: Place, fields: Sequence[str], metrics: Sequence[str]) -> list[Co
 
 
 def _open(sweep: Standing) -> Safe | None:
-    """Trials that are not done, and why."""
+    """Trials that began and are not done, and why; those that wait are only counted."""
+    waiting = sum(place.states.count('waiting') for place in sweep.places)
     rows = [
         [place.arm, *(said(place.values[f]) for f in sweep.plan.fields), f'{seed}', state]
         for place in sweep.places
         for seed, state in zip(place.seeds, place.states, strict=True)
-        if state != 'done'
+        if state not in ('done', 'waiting')
     ]
-    if not rows:
+    if not rows and not waiting:
         return None
-    return section('Not done', table(['arm', *sweep.plan.fields, 'seed', 'state'], rows), key='open')
+    shown = table(['arm', *sweep.plan.fields, 'seed', 'state'], rows) if rows else None
+    note = f'{numbers.counted(waiting, "trial")} waiting.' if waiting else None
+    return section('Not done', shown, note=note, key='open')
 
 
 def _figures(sweep: Standing) -> Safe | None:

@@ -1,7 +1,7 @@
 """Sweeps: ordered lists of overrides, and four ways to make one of several.
 
-A sweep is a list of points, a point maps fields of an experiment's configuration to values. An experiment's file may
-declare some by name, for `kdjax sweep NAME --use coarse`:
+A sweep is a list of points, a point maps fields of an experiment's configuration to values. A file may keep some by
+name, for `kdjax sweep NAME --use FILE.py:coarse`:
 
     sweeps = {'coarse': chain(
         values('alpha', 0.5, 0.9), product(values('temperature', 1.0, 4.0), prefix('optimizer', values('rate', 1e-3)))

@@ -28,7 +28,6 @@ EXPERIMENT = '''
     import dataclasses
     from kdjax.experiment import Experiment
     from kdjax.objectives import hard_labels, kl
-    from kdjax.run.sweep import prefix, product, values
     from kdjax.tasks.small_images import SmallImages
 
     @dataclasses.dataclass(frozen=True)
@@ -61,11 +60,16 @@ EXPERIMENT = '''
     experiment = Experiment(
         title='Small', config=Small(), arms=arms, seeds=2, claims=('kd > labels on accuracy', 'kd < labels on nll'),
     )
+'''
+
+WRITTEN = """
+    from kdjax.run.sweep import prefix, product, values
+
     sweeps = {
         'deep': product(prefix('inner', values('rate', 0.1, 0.2)), values('temperature', 1.0, 2.0)),
         'wrong': values('temperature', 'hot'),
     }
-'''
+"""
 
 STAND_IN = """
     import json, os, pathlib, signal, sys, time
@@ -129,6 +133,8 @@ def elsewhere(home, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     stand_in = tmp_path / 'stand_in.py'
     stand_in.write_text(textwrap.dedent(STAND_IN))
+    (tmp_path / 'points.py').write_text(textwrap.dedent(WRITTEN))
+    (tmp_path / 'broken.py').write_text('1 / 0')
     monkeypatch.setattr(trials, 'PROGRAM', (sys.executable, '-S', str(stand_in)))
 
 
@@ -207,8 +213,8 @@ class TestPlan:
             for one in alone
         ]
 
-    def test_a_sweep_that_the_file_declares(self, sweep):
-        code, *_ = sweep('--use', 'deep', '--seeds', 1)
+    def test_a_sweep_written_in_python(self, sweep):
+        code, *_ = sweep('--use', 'points.py:deep', '--seeds', 1)
         assert code == 0
         assert [t.overrides for t in only_plan().trials] == [
             {'inner.rate': r, 'temperature': t} for r in (0.1, 0.2) for t in (1.0, 2.0)
@@ -425,7 +431,7 @@ BAD = {
     ),
     'type with None': (('--over', 'train_examples=many'), "'many' is no int | None"),
     'type of a nested field': (('--over', 'inner.warm=maybe'), "inner.warm=maybe: 'maybe' is no bool"),
-    'type in the file': (('--use', 'wrong'), "temperature=hot: 'hot' is no float"),
+    'type in the file': (('--use', 'points.py:wrong'), "temperature=hot: 'hot' is no float"),
     'no equals sign': (('--over', 'temperature'), "'temperature' cannot be read: write FIELD=VALUE,VALUE, e.g. '"),
     'no value': (('--over', 'temperature='), "'temperature=' cannot be read"),
     'unequal zip': (
@@ -441,7 +447,10 @@ BAD = {
     'model': (('--over', 'student=mlp-8,resent8'), 'the point student=resent8: '),
     'seeds': (('--over', 'temperature=1', '--seeds', '0'), '--seeds 0: at least one is needed'),
     'jobs': (('--over', 'temperature=1', '--jobs', '0'), '--jobs 0: at least one trial has to run at a time'),
-    'declared': (('--use', 'dep'), "unknown sweep of 'logits/small' 'dep'; did you mean 'deep'?"),
+    'written': (('--use', 'points.py:dep'), "unknown sweep of points.py 'dep'; did you mean 'deep'?"),
+    'no name': (('--use', 'points.py'), "--use 'points.py': give FILE.py:NAME, a file that is there and the name"),
+    'no file': (('--use', 'gone.py:deep'), "--use 'gone.py:deep': give FILE.py:NAME"),
+    'broken file': (('--use', 'broken.py:deep'), 'broken.py cannot be run: ZeroDivisionError'),
     'too many': (
         ('--over', 'temperature=1,2,3,4,5', '--over', 'alpha=1,2,3,4'),
         'the sweep has 20 points, 12 are the most: take fewer values, or --zip some',

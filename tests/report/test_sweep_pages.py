@@ -96,3 +96,5 @@ def test_a_sweep_that_has_not_begun_has_a_table_and_no_figure():
     page = Parsed(sweep_page(dataclasses.replace(empty, places=tuple(waiting))))
     assert 'points' in page.ids and 'fields' not in page.ids
     assert '0 of 48' in page.text
+    assert '48 trials waiting.' in page.text.replace('\N{NO-BREAK SPACE}', ' ')
+    assert page.text.count('waiting') == 1
