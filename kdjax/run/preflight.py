@@ -80,7 +80,7 @@ def faults(said: Sequence[Rank]) -> list[str]:
 def rows(said: Sequence[Rank]) -> list[tuple[str, ...]]:
     """The table of a preflight: a row for each fact, with the value of every rank."""
     facts = {name: [rank.same[name] for rank in said] for name in said[0].same}
-    clocks = [f'{rank.clock - said[0].clock:+.1f} s' for rank in said]
+    clocks = [f'{round(rank.clock - said[0].clock, 1) + 0.0:+.1f} s' for rank in said]
     return [
         ('host', *(rank.host for rank in said)),
         *((name, *values) for name, values in facts.items()),

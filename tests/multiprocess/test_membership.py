@@ -1,5 +1,6 @@
 """What the environment may say of a group, and what is said when it contradicts itself."""
 
+import signal
 import sys
 
 import jax
@@ -107,6 +108,16 @@ def test_a_process_alone_joins_nothing(environ, monkeypatch):
     distributed.preempt()
     assert not distributed.preemption_reached()
     assert distributed.leave(2) == 2
+
+
+def test_without_jaxs_notifier_there_is_no_stopping_together():
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(RuntimeError, match='installed no notifier of SIGTERM: is its preemption service off'):
+            distributed._take_notifier()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_what_a_process_alone_raises_goes_through():

@@ -80,6 +80,7 @@ def test_the_table_has_a_row_for_each_fact():
     assert rows['host'] == ['node0', 'node1', 'node2']
     assert rows['jax'] == ['0.10.2'] * 3
     assert rows['clock'] == ['+0.0 s', '+1.0 s', '+2.0 s']
+    assert ('clock', '+0.0 s', '+0.0 s', '+2.0 s') in preflight.rows(but(1, clock=99.999))
     assert 'run folder' not in rows
     with_folder = [dataclasses.replace(rank, folder='/x') for rank in GOOD]
     assert preflight.rows(with_folder)[-1] == ('run folder', '/x', '/x', '/x')
