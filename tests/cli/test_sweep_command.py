@@ -350,6 +350,16 @@ class TestHere:
         ]
 
 
+def test_the_report_shows_the_sweeps_of_this_folder(sweep):
+    sweep('--over', 'temperature=1,2', '--seeds', 1)
+    page = Path('site') / 'sweeps' / f'{only_plan().id}.html'
+    assert main(['report']) == 0
+    assert f'href="sweeps/{page.name}"' in Path('site/index.html').read_text()
+    assert 'validation split' in page.read_text() and '90.00' in page.read_text() and '25.00' not in page.read_text()
+    assert main(['report', '--split', 'test']) == 0
+    assert 'TEST split' in page.read_text() and '25.00' in page.read_text() and '90.00' not in page.read_text()
+
+
 def test_the_real_run_leaves_what_the_plan_expects(sweep):
     sweep('--over', 'temperature=2', '--over', 'inner.widths=3 4', '--seeds', 1, '--first-seed', 5, '--dry-run')
     sweep('--over', 'temperature=98', '--over', 'inner.widths=3 4', '--seeds', 1, '--first-seed', 5)
