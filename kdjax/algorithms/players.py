@@ -17,12 +17,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from kdjax.algorithms.algorithm import Algorithm, Batch, State
+from kdjax.algorithms.algorithm import Algorithm, Batch, Execution, State
+from kdjax.algorithms.gradients import Found, gradient
 from kdjax.errors import UserError
-from kdjax.models.model import Model, Outputs, Variables
+from kdjax.models.model import Model, Outputs, Rules, Variables, in_dtype
 from kdjax.objectives import Objective, Part, total
 from kdjax.streams import stream
-from kdjax.teachers.teacher import Frozen, Teacher
+from kdjax.teachers.teacher import Frozen, Teacher, taught_in
 from kdjax.view import View
 
 
@@ -58,6 +59,7 @@ class _Cast:
     players: Mapping[str, Player]
     teachers: Mapping[str, Teacher]
     prepare: Prepare
+    execution: Execution = Execution()
 
     @property
     def parts(self) -> dict[str, Part]:
@@ -74,6 +76,7 @@ def play(
     teachers: Mapping[str, Teacher] | None = None,
     prepare: Prepare = as_is,
     evaluates: tuple[str, ...] | None = None,
+    execution: Execution = Execution(),
 ) -> Algorithm:
     """An algorithm of any number of players.
 
@@ -82,12 +85,31 @@ def play(
         teachers: by name, likewise.
         prepare: preprocessing and augmentation of the batch.
         evaluates: the addresses that `evaluate` returns; default is every player that reads the batch.
+        execution: how the step is computed; usually given later, by `Algorithm.under`.
     """
-    cast = _Cast(players, teachers or {}, prepare)
+    teachers = teachers or {}
+    cast = _Cast(
+        {n: dataclasses.replace(p, model=in_dtype(p.model, execution.dtype)) for n, p in players.items()},
+        {n: taught_in(t, execution.teacher_dtype) for n, t in teachers.items()},
+        prepare,
+        execution,
+    )
     _check_names(cast)
     if evaluates is None:
         evaluates = tuple(n for n, p in players.items() if all(a.startswith('batch.') for a in p.reads))
-    return Algorithm(partial(_init, cast), partial(_step, cast), partial(_evaluate, cast, evaluates))
+    return Algorithm(
+        partial(_init, cast), partial(_step, cast), partial(_evaluate, cast, evaluates),
+        rules=tuple(rule for name, player in players.items() for rule in _rules(name, player.model)),
+        frozen_rules=tuple(rule for teacher in teachers.values() for rule in teacher.rules),
+        under=lambda execution: play(
+            players, teachers=teachers, prepare=prepare, evaluates=evaluates, execution=execution
+        ),
+    )  # fmt: skip
+
+
+def _rules(name: str, model: Model) -> Rules:
+    """A model's rules over the paths of a state: for its variables, and for what an optimizer keeps of them."""
+    return tuple((rf'(^|/){name}/(params/|stats/)?{pattern}$', axes) for pattern, axes in model.rules)
 
 
 def supervised(
@@ -145,7 +167,10 @@ def _view(
     def learner(name: str, model_of: Callable[[View], Model], reads: tuple[str, ...]):
         def node(view: View) -> Outputs:
             draw = stream(key, f'{name}/forward', step)
-            outputs, updates[name] = model_of(view).apply(variables[name], _gather(view, reads), key=draw, train=train)
+            apply: Callable[..., Any] = partial(model_of(view).apply, key=draw, train=train)
+            if train and cast.execution.remat:
+                apply = jax.checkpoint(apply)
+            outputs, updates[name] = apply(variables[name], _gather(view, reads))
             return outputs
 
         return node
@@ -203,37 +228,47 @@ def _step(cast: _Cast, state: State, frozen: Frozen, batch: Batch, key: jax.Arra
     metrics: dict[str, jax.Array] = {}
     said: dict[str, Outputs] = {}
     for name, player in cast.players.items():
-        params, optimizer[name], measured, updates, outputs = _move(cast, name, player, state, frozen, batch, key)
+        found = _gradient(cast, name, state, frozen, batch, key)
+        params, optimizer[name] = _moved(player, found.gradient, state['optimizer'][name], _params(cast, name, state))
         for node in cast.group(name):
-            stats = updates[node]['stats'] if node in updates else variables[node]['stats']
-            variables[node] = {'params': params[node], 'stats': stats}
+            variables[node] = {'params': params[node], 'stats': found.stats[node]}
+        measured = {n: r.mean for n, r in found.reduced.items()}
+        measured |= {'loss': total(found.reduced), 'gradient_norm': optax.tree.norm(found.gradient)}
         metrics |= {f'{name}/{m}': value for m, value in measured.items()}
-        said = outputs | said
+        said = found.outputs | said
     memory = _remember(cast, state, said, batch, variables)
     return {'step': step + 1, 'variables': variables, 'optimizer': optimizer, 'memory': memory}, metrics
 
 
-def _move(cast: _Cast, name: str, player: Player, state: State, frozen: Frozen, batch: Batch, key: jax.Array):
-    """One player's update, from the variables before the step."""
+def _params(cast: _Cast, name: str, state: State) -> dict[str, Any]:
+    return {n: state['variables'][n]['params'] for n in cast.group(name)}
+
+
+def _gradient(cast: _Cast, name: str, state: State, frozen: Frozen, batch: Batch, key: jax.Array) -> Found:
+    """Of one player's objective in what it trains, from the variables before the step."""
     before = state['variables']
 
-    def loss(params):
+    def evaluate(params, stats, batch, key):
         updates: dict[str, Variables] = {}
-        mine = {n: {'params': params[n], 'stats': before[n]['stats']} for n in params}
+        mine = {n: {'params': params[n], 'stats': stats[n]} for n in params}
         view = _view(
             cast, {**before, **mine}, state['memory'], frozen, batch,
             step=state['step'], key=key, train=True, updates=updates,
         )  # fmt: skip
-        reduced = player.objective(view)
-        return total(reduced), (reduced, updates, view.evaluated())
+        reduced = cast.players[name].objective(view)
+        after = {n: updates[n]['stats'] if n in updates else stats[n] for n in params}
+        return reduced, after, view.evaluated()
 
-    params = {n: before[n]['params'] for n in cast.group(name)}
-    (value, (reduced, updates, said)), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+    stats = {n: before[n]['stats'] for n in cast.group(name)}
+    params = _params(cast, name, state)
+    return gradient(evaluate, params, stats, batch, key, parts=cast.execution.accumulate)
+
+
+def _moved(player: Player, gradient: Any, optimizer: Any, params: Any) -> tuple[Any, Any]:
+    """Parameters and optimizer state after an update."""
     with jax.numpy_dtype_promotion('standard'):  # optax raises floats to the power of integer counts
-        change, optimizer = player.optimizer.update(gradient, state['optimizer'][name], params)
-    measured = {n: r.mean for n, r in reduced.items()}
-    measured |= {'loss': value, 'gradient_norm': optax.tree.norm(gradient)}
-    return optax.apply_updates(params, change), optimizer, measured, updates, said
+        change, optimizer = player.optimizer.update(gradient, optimizer, params)
+    return optax.apply_updates(params, change), optimizer
 
 
 def _remember(cast: _Cast, state: State, said: Mapping[str, Outputs], batch: Batch, variables):

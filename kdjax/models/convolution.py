@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,12 +50,14 @@ def conv_general_dilated(
 ) -> jax.Array:
     """`jax.lax.conv_general_dilated`, for modules that take the function to call.
 
-    Images `[batch, *space, in]` and kernels `[*space, in, out]`, not dilated, not grouped and with no other option
-    set, go through the primitive of this file; everything else is JAX's own.
+    Images `[batch, *space, in]` and kernels `[*space, in, out]`, not dilated and with no other option set, go through
+    the primitive of this file; a group for each channel is a sum of products; everything else is JAX's own.
     """
     numbers = jax.lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
-    plain = all(d == 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ()), feature_group_count))
-    if numbers != _numbers(lhs, rhs) or not plain or any(value is not None for value in options.values()):
+    plain = all(d == 1 for d in (*(lhs_dilation or ()), *(rhs_dilation or ())))
+    plain = plain and numbers == _numbers(lhs, rhs) and all(value is None for value in options.values())
+    by_channel = feature_group_count == lhs.shape[-1] == rhs.shape[-1]
+    if not plain or not (by_channel or feature_group_count == 1):
         return jax.lax.conv_general_dilated(
             lhs, rhs, window_strides, padding, lhs_dilation=lhs_dilation, rhs_dilation=rhs_dilation,
             dimension_numbers=dimension_numbers, feature_group_count=feature_group_count, **options,
@@ -64,7 +67,20 @@ def conv_general_dilated(
         padding = jax.lax.padtype_to_pads(image, kernel, window_strides, padding)
     pads = tuple((int(low), int(high)) for low, high in padding)
     geometry = Geometry(tuple(map(int, window_strides)), pads, image, kernel)
+    if by_channel and feature_group_count > 1:
+        return _by_channel(lhs, rhs, geometry)
     return contraction.bind(lhs, rhs, roles=(IMAGE, KERNEL), geometry=geometry)
+
+
+def _by_channel(x: jax.Array, w: jax.Array, geometry: Geometry) -> jax.Array:
+    """The kernel `[*space, 1, channels]` moved over the image: one product for each of its places, which XLA fuses."""
+    padded = jnp.pad(x, ((0, 0), *geometry.padding, (0, 0)))
+    spans = [size - kernel + 1 for size, kernel in zip(padded.shape[1:-1], geometry.kernel, strict=True)]
+    total: Any = 0
+    for place in itertools.product(*map(range, geometry.kernel)):
+        cut = (slice(at, at + span, step) for at, span, step in zip(place, spans, geometry.strides, strict=True))
+        total = total + padded[(slice(None), *cut)] * w[place].reshape((1,) * (x.ndim - 1) + (-1,))
+    return total
 
 
 def _numbers(lhs: Any, rhs: Any) -> Any:

@@ -13,9 +13,16 @@ from flax import nnx
 
 from kdjax.errors import UserError
 from kdjax.models import layers
-from kdjax.models.model import Model, Outputs
+from kdjax.models.model import Model, Outputs, Rules
 from kdjax.models.norms import norm_layer
 from kdjax.models.seam import from_nnx
+
+RULES: Rules = (
+    (r'hidden/\d*[02468]/kernel', (None, 'tensor')),
+    (r'hidden/\d*[02468]/bias', ('tensor',)),
+    (r'hidden/\d*[13579]/kernel', ('tensor', None)),
+)
+"""Outputs of one layer are split, then inputs of the next: one sum over devices for two layers (arXiv 1909.08053)."""
 
 
 class MLP(nnx.Module):
@@ -69,4 +76,8 @@ def mlp(
     norm_layer(norm, allowed=('batch', 'group', 'none'))
     spec = '-'.join(('mlp', *map(str, widths)))
     name = layers.specification(spec, classes=classes, image_shape=image_shape, norm=norm, dtype=dtype)
-    return from_nnx(build, name=name)
+
+    def in_dtype(dtype: Any) -> Model:
+        return mlp(widths, classes=classes, image_shape=image_shape, norm=norm, dtype=dtype)
+
+    return from_nnx(build, name=name, rules=RULES, in_dtype=in_dtype)

@@ -8,10 +8,19 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 
+from kdjax.errors import UserError
+
 Variables = dict[str, Any]
 """`{'params': tree, 'stats': tree}`: what an optimizer trains, and what a forward pass updates.
 
 Plain nested dicts of arrays (statistics of batches, banks ... in `stats`); either may be empty.
+"""
+
+
+Rules = tuple[tuple[str, tuple[str | None, ...]], ...]
+"""(pattern, axes): arrays whose path the regular expression finds are split over these axes of the mesh, in order.
+
+`(r'expand/kernel', (None, 'tensor'))`. Axes of a mesh are `data`, `fsdp` and `tensor`; None leaves an axis whole.
 """
 
 
@@ -47,11 +56,24 @@ class Model:
     init(key, example) -> variables; `example` is an input batch, or its `jax.ShapeDtypeStruct`s.
     apply(variables, inputs, *, key, train) -> (outputs, variables); with `train=False` the same variables.
     name: the specification a reader can rebuild it from, e.g. `resnet8x4(classes=10, norm='batch')`.
+    rules: how its arrays may be split over several devices, by the end of their path in `params` or `stats`.
+    in_dtype(dtype) -> the same network with activations of that type; None where there is no choice.
     """
 
     init: Init
     apply: Apply
     name: str
+    rules: Rules = ()
+    in_dtype: Callable[[Any], Model] | None = None
+
+
+def in_dtype(model: Model, dtype: str) -> Model:
+    """The model with activations of that type. Raises `UserError` if it has none but float32."""
+    if dtype == 'float32':
+        return model
+    if model.in_dtype is None:
+        raise UserError(f"'{model.name}' has no version in {dtype}: leave the dtype at float32")
+    return model.in_dtype(dtype)
 
 
 def from_functions(init: Callable[..., Any], apply: Callable[..., Any], *, name: str) -> Model:

@@ -17,9 +17,12 @@ from flax import nnx
 
 from kdjax.errors import UserError
 from kdjax.models import layers
-from kdjax.models.model import Model, Outputs
+from kdjax.models.model import Model, Outputs, Rules
 from kdjax.models.norms import norm_layer
 from kdjax.models.seam import from_nnx
+
+RULES: Rules = ((r'(stem|conv1|conv2|shortcut)/kernel', (None, None, None, 'tensor')),)
+"""Every convolution computes a part of its channels."""
 
 
 class Block(nnx.Module):
@@ -158,7 +161,11 @@ def resnet(
     norm_layer(norm)
     spec = f'resnet{depth}{"x4" if wide else ""}'
     name = layers.specification(spec, classes=classes, image_shape=image_shape, norm=norm, dtype=dtype)
-    return from_nnx(build, name=name)
+
+    def in_dtype(dtype: Any) -> Model:
+        return resnet(depth, classes=classes, image_shape=image_shape, wide=wide, norm=norm, dtype=dtype)
+
+    return from_nnx(build, name=name, rules=RULES, in_dtype=in_dtype)
 
 
 def wide_resnet(
@@ -187,7 +194,11 @@ def wide_resnet(
     norm_layer(norm)
     spec = f'wrn-{depth}-{factor}'
     name = layers.specification(spec, classes=classes, image_shape=image_shape, norm=norm, dtype=dtype)
-    return from_nnx(build, name=name)
+
+    def in_dtype(dtype: Any) -> Model:
+        return wide_resnet(depth, factor, classes=classes, image_shape=image_shape, norm=norm, dtype=dtype)
+
+    return from_nnx(build, name=name, rules=RULES, in_dtype=in_dtype)
 
 
 def _blocks(family: str, depth: int, extra: int) -> int:

@@ -12,14 +12,21 @@ import jax.numpy as jnp
 from flax import linen, nnx
 
 from kdjax.errors import UserError
-from kdjax.models.model import Model, Outputs, Variables
+from kdjax.models.model import Model, Outputs, Rules, Variables
 
 
-def from_nnx(build: Callable[[nnx.Rngs], Any], *, name: str) -> Model:
+def from_nnx(
+    build: Callable[[nnx.Rngs], Any],
+    *,
+    name: str,
+    rules: Rules = (),
+    in_dtype: Callable[[Any], Model] | None = None,
+) -> Model:
     """A model from an NNX module.
 
     build(rngs) -> module; `module(inputs, *, train, key)` returns `Outputs`, or a bare prediction.
     name: the specification a reader can rebuild the model from; it enters the identity of what is trained.
+    rules, in_dtype: see `Model`.
 
     The module is split once, abstractly. Its `nnx.Param`s become `variables['params']` and every other
     variable `variables['stats']`: nested dicts with string keys (list positions too), so that paths are
@@ -55,7 +62,7 @@ def from_nnx(build: Callable[[nnx.Rngs], Any], *, name: str) -> Model:
             return outputs, variables
         return outputs, {'params': variables['params'], 'stats': _variables(module, nnx.Not(nnx.Param))}
 
-    return Model(init, apply, name)
+    return Model(init, apply, name, rules, in_dtype)
 
 
 def from_linen(module: linen.Module, *, name: str) -> Model:

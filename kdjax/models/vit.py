@@ -11,8 +11,18 @@ from flax import nnx
 
 from kdjax.errors import UserError, unknown
 from kdjax.models import layers
-from kdjax.models.model import Model, Outputs
+from kdjax.models.model import Model, Outputs, Rules
 from kdjax.models.seam import from_nnx
+
+RULES: Rules = (
+    (r'attention/qkv/kernel', (None, 'tensor')),
+    (r'attention/qkv/bias', ('tensor',)),
+    (r'attention/out/kernel', ('tensor', None)),
+    (r'expand/kernel', (None, 'tensor')),
+    (r'expand/bias', ('tensor',)),
+    (r'contract/kernel', ('tensor', None)),
+)
+"""Heads and hidden units are split, so that a block has two sums over devices (arXiv 1909.08053, sec. 3)."""
 
 
 class LayerNorm(nnx.Module):
@@ -158,6 +168,12 @@ def vit(
         return ViT(image_shape, width, depth, patch, heads, classes, pooling=pooling, dtype=dtype, rngs=rngs)
 
     spec += '-token' if pooling == 'token' else ''
-    return from_nnx(
-        build, name=layers.specification(spec, classes=classes, image_shape=image_shape, dtype=dtype)
-    )
+
+    def in_dtype(dtype: Any) -> Model:
+        return vit(
+            width, depth, classes=classes, image_shape=image_shape,
+            patch=patch, heads=heads, pooling=pooling, dtype=dtype,
+        )  # fmt: skip
+
+    name = layers.specification(spec, classes=classes, image_shape=image_shape, dtype=dtype)
+    return from_nnx(build, name=name, rules=RULES, in_dtype=in_dtype)

@@ -1,4 +1,4 @@
-"""What the compiled steps read: a split in memory goes to the device once, one on disk chunk by chunk."""
+"""What the compiled steps read: a split in memory goes to the devices once, one on disk chunk by chunk."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import numpy as np
 
 from kdjax.data.batches import batch_indices, host_batches
 from kdjax.data.dataset import Source
+from kdjax.run.layout import Layout
 
 
 class Feed:
-    """The training data of one run: `chunk(first_step, steps)` -> (data, rows), a function of the seed and the step."""
+    """The training data of one run, a function of the seed and the step, on any number of devices and processes."""
 
-    def __init__(self, source: Source, *, batch: int, seed: int, chunk: int):
-        self.source, self.batch, self.seed, self.size = source, batch, seed, chunk
-        self._resident = None if source.arrays is None else jax.device_put(source.arrays)
+    def __init__(self, source: Source, *, batch: int, seed: int, chunk: int, layout: Layout):
+        layout.check_batch(batch)
+        self.source, self.batch, self.seed, self.size, self.layout = source, batch, seed, chunk, layout
+        self._resident = None if source.arrays is None else layout.place(source.arrays, layout.replicated)
 
     def example(self) -> dict[str, Any]:
         """A batch, for shapes."""
@@ -29,18 +31,31 @@ class Feed:
         return batch_indices(len(self.source), batch=self.batch, seed=self.seed, first_step=first_step, steps=steps)
 
     def chunks(self, boundaries: list[int]) -> Iterator[tuple[int, Any, np.ndarray]]:
-        """(end, data, rows) for each interval between boundaries, read ahead where the data is on disk."""
+        """(end, data, rows) for each interval between boundaries: step i of it reads `data[rows[i]]`.
+
+        From memory, `rows[i]` are the indices of a batch; from disk, read ahead, it is the batch's place in the chunk.
+        """
         spans = list(itertools.pairwise(boundaries))
         if self._resident is not None:
             for first, end in spans:
                 yield end, self._resident, self.rows(first, end - first)
             return
-        batches = host_batches(self.source, self.rows(boundaries[0], boundaries[-1] - boundaries[0]))
+        own = self._own_columns()
+        batches = host_batches(self.source, self.rows(boundaries[0], boundaries[-1] - boundaries[0])[:, own])
         for first, end in spans:
-            yield end, *self._stack([next(batches) for _ in range(end - first)])
+            yield end, self._stack([next(batches) for _ in range(end - first)]), np.arange(end - first, dtype=np.int32)
 
-    def _stack(self, batches: list[dict[str, np.ndarray]]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def _own_columns(self) -> np.ndarray:
+        """Which examples of a batch this process has to read."""
+        parts = self.layout.batch().addressable_devices_indices_map((self.batch,)).values()
+        return np.unique(np.concatenate([np.arange(self.batch)[index] for index in parts]))
+
+    def _stack(self, batches: list[dict[str, np.ndarray]]) -> dict[str, jax.Array]:
         padded = batches + [batches[-1]] * (self.size - len(batches))
-        data = jax.tree.map(lambda *fields: np.concatenate(fields), *padded)
-        rows = np.arange(self.size * self.batch, dtype=np.int32).reshape(self.size, self.batch)
-        return data, rows[: len(batches)]
+
+        def place(*fields: np.ndarray) -> jax.Array:
+            local = np.stack(fields)
+            shape = (self.size, self.batch, *local.shape[2:])
+            return jax.make_array_from_process_local_data(self.layout.batch(axis=1), local, shape)
+
+        return jax.tree.map(place, *padded)

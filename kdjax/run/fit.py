@@ -115,7 +115,7 @@ def fit(
     key = jax.random.key(seed)
     course = events.course or Course()
     while True:
-        feed = Feed(source, batch=batch, seed=seed, chunk=program.chunk)
+        feed = Feed(source, batch=batch, seed=seed, chunk=program.chunk, layout=program.layout)
         fresh = program.init(key, frozen, feed.example())
         restored = resume(fresh)
         feed.seed = course.seed(seed)

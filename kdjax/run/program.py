@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdjax.algorithms.algorithm import Algorithm, State
+from kdjax.run.layout import Layout, single
 
 EIGEN_CONVOLUTIONS: dict[str, str | bool] = {
     'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'
@@ -38,55 +39,77 @@ def compiler_options() -> dict[str, str | bool]:
 
 
 class Program:
-    """The compiled functions of one arm. `chunk` is the largest number of steps per call of `run`."""
+    """The compiled functions of one arm on one layout. `chunk` is the largest number of steps per call of `run`."""
 
-    def __init__(self, algorithm: Algorithm, *, chunk: int = 50):
-        self.chunk = chunk
+    def __init__(self, algorithm: Algorithm, *, chunk: int = 50, layout: Layout | None = None):
+        self.algorithm, self.chunk, self.layout = algorithm, chunk, layout or single()
         self.compile_seconds = 0.0
         self.peak_memory_bytes: int | None = None
         self._step = jax.jit(algorithm.step)
-        self._init = jax.jit(algorithm.init, compiler_options=compiler_options())
-        self._evaluate = jax.jit(algorithm.evaluate, compiler_options=compiler_options())
+        self._evaluate = jax.jit(
+            algorithm.evaluate, out_shardings=self.layout.replicated, compiler_options=compiler_options()
+        )
         self._compiled: Any = None
+
+    def place(self, frozen: Any) -> Any:
+        """Frozen arrays on the devices, as their rules say."""
+        return self.layout.place(frozen, self.layout.of_frozen(frozen, self.algorithm.frozen_rules))
+
+    def abstract(self, frozen: Any, example: Any) -> State:
+        """Shape, type and sharding of every array of the state: what is initialised, trained and restored into."""
+        shapes = jax.eval_shape(self.algorithm.init, jax.random.key(0), frozen, example)
+        shardings = self.layout.of_state(shapes, self.algorithm.rules)
+        return jax.tree.map(lambda s, on: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=on), shapes, shardings)
 
     def init(self, key: jax.Array, frozen: Any, example: Any) -> State:
         """A fresh state."""
-        return self._init(key, frozen, example)
+        shardings = jax.tree.map(lambda s: s.sharding, self.abstract(frozen, example))
+        init = jax.jit(self.algorithm.init, out_shardings=shardings, compiler_options=compiler_options())
+        return init(*self._on_all((key, frozen)), self._on_all(example))
 
     def run(self, state: State, frozen: Any, data: Any, rows: np.ndarray, key: jax.Array):
-        """Steps over `rows`, `[steps <= chunk, batch]` indices into `data`. Donates `state`; returns it and metrics."""
-        if self._compiled is None:
-            self._compile(state, frozen, data, rows[0], key)
+        """Steps over `rows`, `[steps <= chunk, ...]`: step i reads `data[rows[i]]`, which is a batch.
+
+        Donates `state`; returns it, and the metrics of every step.
+        """
         count = len(rows)
         padded = np.concatenate([rows, np.zeros((self.chunk - count, *rows.shape[1:]), rows.dtype)])
-        state, log = self._compiled(state, frozen, data, padded, np.int32(count), key)
+        arguments = frozen, data, self._on_all(padded), np.int32(count), self._on_all(key)
+        if self._compiled is None:
+            self._compile(state, *arguments)
+        state, log = self._compiled(state, *arguments)
         return state, {name: values[:count] for name, values in log.items()}
 
     def evaluate(self, state: State, frozen: Any, batch: Any, key: jax.Array) -> dict[str, jax.Array]:
-        """Predictions for a batch of the evaluation size."""
-        return self._evaluate(state, frozen, batch, key)
+        """Predictions for a batch of the evaluation size, whole on every device."""
+        size = len(jax.tree.leaves(batch)[0])
+        where = self.layout.replicated if size % self.layout.shards else self.layout.batch()
+        return self._evaluate(state, frozen, self.layout.place(batch, where), self._on_all(key))
 
-    def _compile(self, state, frozen, data, row, key) -> None:
+    def _on_all(self, tree: Any) -> Any:
+        return self.layout.place(tree, self.layout.replicated)
+
+    def _compile(self, state, *arguments) -> None:
         start = time.perf_counter()
-        rows = jax.ShapeDtypeStruct((self.chunk, *row.shape), row.dtype)
-        lowered = jax.jit(self._many, donate_argnums=0).lower(state, frozen, data, rows, np.int32(0), key)
-        self._compiled = lowered.compile(compiler_options())
+        shardings = self.layout.of_state(state, self.algorithm.rules), self.layout.replicated
+        many = jax.jit(self._many, donate_argnums=0, out_shardings=shardings)
+        self._compiled = many.lower(state, *arguments).compile(compiler_options())
         self.compile_seconds = time.perf_counter() - start
         self.peak_memory_bytes = _peak(self._compiled)
 
     def _many(self, state, frozen, data, rows, count, key):
         def body(i, carry):
             state, log = carry
-            state, metrics = self._step(state, frozen, _take(data, rows[i]), key)
+            state, metrics = self._step(state, frozen, self._take(data, rows[i]), key)
             return state, jax.tree.map(lambda kept, new: kept.at[i].set(new), log, metrics)
 
-        shapes = jax.eval_shape(self._step, state, frozen, jax.eval_shape(_take, data, rows[0]), key)[1]
+        shapes = jax.eval_shape(self._step, state, frozen, self._take(data, rows[0]), key)[1]
         log = jax.tree.map(lambda s: jnp.zeros((self.chunk, *s.shape), s.dtype), shapes)
         return jax.lax.fori_loop(0, count, body, (state, log))
 
-
-def _take(data: Any, row: Any) -> Any:
-    return jax.tree.map(lambda field: field[row], data)
+    def _take(self, data: Any, row: Any) -> Any:
+        batch = jax.tree.map(lambda field: field[row], data)
+        return jax.lax.with_sharding_constraint(batch, self.layout.batch())
 
 
 def _peak(compiled: Any) -> int | None:

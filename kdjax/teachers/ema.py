@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from kdjax.models.model import Model
+from kdjax.models.model import Model, in_dtype
 from kdjax.teachers.teacher import Teacher
 
 
@@ -22,4 +22,7 @@ def ema(model: Model, *, of: str = 'student', decay: float = 0.999, reads: str =
         params = jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, memory['params'], variables[of]['params'])
         return {'params': params, 'stats': variables[of]['stats']}
 
-    return Teacher(apply, init, update, forwards=1)
+    return Teacher(
+        apply, init, update, forwards=1,
+        in_dtype=lambda dtype: ema(in_dtype(model, dtype), of=of, decay=decay, reads=reads),
+    )  # fmt: skip

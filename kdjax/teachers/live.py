@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 
-from kdjax.models.model import Model, Outputs
-from kdjax.teachers.teacher import Teacher
+from kdjax.models.model import Model, Outputs, in_dtype
+from kdjax.teachers.teacher import Teacher, frozen_rules
 
 
 def live(model: Model, *, weights: str = 'teacher', reads: str = 'batch.image') -> Teacher:
@@ -18,7 +18,10 @@ def live(model: Model, *, weights: str = 'teacher', reads: str = 'batch.image') 
         outputs, _ = model.apply(frozen[weights], view[reads], key=key, train=False)
         return outputs
 
-    return Teacher(apply, forwards=1)
+    return Teacher(
+        apply, forwards=1, rules=frozen_rules(weights, model),
+        in_dtype=lambda dtype: live(in_dtype(model, dtype), weights=weights, reads=reads),
+    )  # fmt: skip
 
 
 def ensemble(members: Mapping[str, Model], *, reads: str = 'batch.image') -> Teacher:
@@ -34,7 +37,11 @@ def ensemble(members: Mapping[str, Model], *, reads: str = 'batch.image') -> Tea
         mean = jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0) - jnp.log(float(len(members)))
         return Outputs(mean, {'mean_logits': jnp.mean(logits, axis=0), **said})
 
-    return Teacher(apply, forwards=len(members))
+    return Teacher(
+        apply, forwards=len(members),
+        rules=tuple(rule for name, model in members.items() for rule in frozen_rules(name, model)),
+        in_dtype=lambda dtype: ensemble({n: in_dtype(m, dtype) for n, m in members.items()}, reads=reads),
+    )  # fmt: skip
 
 
 def oracle(call: Callable[..., Outputs]) -> Teacher:

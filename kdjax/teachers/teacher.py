@@ -6,9 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
-
-from kdjax.models.model import Outputs
+from kdjax.models.model import Model, Outputs, Rules
 from kdjax.view import View
 
 Frozen = Mapping[str, Any]
@@ -34,14 +32,24 @@ class Teacher:
     for teachers
     that remember (an average of the student, its past predictions). Memory is part of the train state, so it is saved.
     forwards: teacher forward passes per example, for the cost table.
+    rules: how its frozen arrays may be split over devices, by their paths in `frozen`.
+    in_dtype(dtype) -> the same teacher with activations of that type; None where it has no activations.
     """
 
     apply: Callable[..., Outputs]
     init: Callable[..., Any] = _nothing
     update: Callable[..., Any] = _unchanged
     forwards: int = 0
+    rules: Rules = ()
+    in_dtype: Callable[[str], Teacher] | None = None
 
 
-def quiet(key: jax.Array | None) -> jax.Array:
-    """A key for models that must be given one and, in evaluation mode, draw nothing."""
-    return jax.random.key(0) if key is None else key
+def taught_in(teacher: Teacher, dtype: str) -> Teacher:
+    """The teacher with activations of that type; itself where there are none."""
+    return teacher if dtype == 'float32' or teacher.in_dtype is None else teacher.in_dtype(dtype)
+
+
+def frozen_rules(name: str, model: Model) -> Rules:
+    """A model's rules over the paths of `frozen`, where its variables are called `name`."""
+    return tuple((rf'^{name}/(params|stats)/{pattern}$', axes) for pattern, axes in model.rules)
+

@@ -90,17 +90,38 @@ def test_bfloat16_stays_bfloat16():
 
 @pytest.mark.parametrize(
     'options',
-    [{'feature_group_count': 3}, {'rhs_dilation': (2, 2)}, {'lhs_dilation': (2, 1)}, {'precision': 'highest'}],
+    [{'rhs_dilation': (2, 2)}, {'lhs_dilation': (2, 1)}, {'precision': 'highest'}],
     ids=lambda o: next(iter(o)),
 )
 def test_everything_else_is_jax(options):
     x, w = drawn('padded 3x3')
-    w = jnp.concatenate([w[:, :, :1]] * 3, -1) if 'feature_group_count' in options else w
     arguments = x, w, (1, 1), ((1, 1), (1, 1))
     found, expected = (
         f(*arguments, dimension_numbers=NHWC, **options) for f in (conv_general_dilated, jax.lax.conv_general_dilated)
     )
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize('name', [n for n in GEOMETRIES if n != 'wide padding'])
+def test_a_group_for_each_channel(name):
+    x, w = drawn(name)
+    w = w[..., :1, :3]
+    *_, strides, padding = GEOMETRIES[name]
+
+    def valued(f):
+        def loss(x, w):
+            return jnp.sum(jnp.sin(f(x, w, strides, padding, dimension_numbers=NHWC, feature_group_count=3)))
+
+        return jax.jit(jax.value_and_grad(loss, (0, 1)))(x, w)
+
+    same(valued(conv_general_dilated), valued(jax.lax.conv_general_dilated))
+
+
+def test_groups_of_several_channels_are_jax():
+    x, w = jnp.ones((2, 5, 5, 4)), jax.random.normal(jax.random.key(0), (3, 3, 2, 6))
+    options = {'dimension_numbers': NHWC, 'feature_group_count': 2}
+    functions = conv_general_dilated, jax.lax.conv_general_dilated
+    np.testing.assert_array_equal(*(f(x, w, (1, 1), 'SAME', **options) for f in functions))
 
 
 def test_one_dimension():
