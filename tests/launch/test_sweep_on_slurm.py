@@ -28,6 +28,11 @@ def sweep(environment: dict[str, str], *more: str) -> list[str]:
     return [state for place in json.loads(found.stdout)['places'] for state in place['states']]
 
 
+def queue(environment: dict[str, str]) -> str:
+    asked = ['squeue', '--noheader', '--format=%i %T']
+    return subprocess.run(asked, env=environment, capture_output=True, text=True, check=True).stdout
+
+
 def test_the_trials_of_a_sweep(tmp_path):
     with cluster(tmp_path / 'slurm') as environment:
         environment['KDJAX_STORE'] = str(tmp_path / 'store')
@@ -38,5 +43,6 @@ def test_the_trials_of_a_sweep(tmp_path):
         done = pathlib.Path('runs/sweeps/trials')
         logs = pathlib.Path('runs/launch').absolute()
         wait_until(lambda: len([*done.rglob('result.json')]) == 2, 300, f'two results; {logs} has what came')
+        wait_until(lambda: not queue(environment), 60, 'the jobs have left the queue')
         assert sweep(environment) == ['done'] * 2
         assert {file: file.read_text() for file in jobs} == jobs, 'nothing was handed over again'
