@@ -133,7 +133,7 @@ def _pod(job: Job, options: Gke) -> dict[str, Any]:
 
 
 def xpk_create(job: Job, options: Gke) -> tuple[str, ...]:
-    """xpk's command line. Its script hands SIGTERM to a subshell, so the command takes the subshell's place."""
+    """xpk's command line. Its script hands SIGTERM to a subshell; by `exec` the command is sure to take its place."""
     storage = (f'--storage={options.storage}',) if options.storage else ()
     return _xpk(
         job, 'create', f'--workload={job.resource}', f'--tpu-type={options.type}', f'--num-slices={options.slices}',

@@ -149,6 +149,8 @@ def stop(job: Job, hands: Hands) -> int:
 def leaked(jobs: Sequence[Job], hands: Hands) -> int:
     """All jobs of ours in the queue, of whichever folder."""
     said = hands.ask('squeue', '--noheader', '--me', '--format=%i %j %T')
+    if hands.dry:
+        return 0
     mine = [line for line in said.splitlines() if line.split()[1].startswith('kdjax-')]
     known = {job.resource: job.id for job in jobs}
     for line in mine:

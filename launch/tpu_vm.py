@@ -208,7 +208,9 @@ def leaked(jobs: Sequence[Job], hands: Hands) -> int:
         print('no job of this folder used tpu_vm, so there is no project and zone to look in')
     for job in places.values():
         ours = ('--filter=name~/kdjax-', '--format=value(name.basename(),state.state)')
-        print(hands.ask(*_queue(job, 'list', *ours)) or f'nothing is left over in {" ".join(_where(job))}')
+        found = hands.ask(*_queue(job, 'list', *ours))
+        if not hands.dry:
+            print(found or f'nothing is left over in {" ".join(_where(job))}')
     return 0
 
 

@@ -47,6 +47,8 @@ def main() -> int:
     while saved['step'] < asked.steps and not stop:
         time.sleep(asked.pause)
         saved |= {'step': saved['step'] + 1, 'state': advance(saved['state'], saved['step'])}
+        if saved['step'] == saved['begins'][-1] + 1:
+            print('one step further', flush=True)
     place.write_text(json.dumps(saved))
     if saved['step'] < asked.steps:
         print(f'saved at step {saved["step"]}', flush=True)

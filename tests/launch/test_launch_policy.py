@@ -1,5 +1,6 @@
 """What exit codes mean, when a command is tried again, and how the state of a job is kept."""
 
+import itertools
 import json
 import pathlib
 import random
@@ -36,7 +37,7 @@ def test_never_retried(code):
 
 def test_the_worst_code_explains_the_others():
     order = [0, 3, 75, 2, 137, 70, 1]
-    for better, worse in zip(order, order[1:], strict=False):
+    for better, worse in itertools.pairwise(order):
         assert worst([better, worse]) == worst([worse, better]) == worse
     assert worst([]) == 0
     assert worst([0, 75, 99]) == 99

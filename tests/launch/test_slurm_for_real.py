@@ -91,7 +91,7 @@ def test_stop_saves_and_is_not_requeued(slurm, tmp_path):
     out = tmp_path / 'run'
     launch(slurm, tmp_path, '--id=ended', '--time=5', '--', *STAND_IN.command(out))
     shown = tmp_path / 'runs/launch/ended/log.txt'
-    wait_until(lambda: shown.exists() and 'from step 0' in shown.read_text(), 60, 'the job runs')
+    wait_until(lambda: shown.exists() and 'one step further' in shown.read_text(), 60, 'the job runs')
     assert 'kdjax-ended: Slurm job' in launch(slurm, tmp_path, 'cleanup')
     launch(slurm, tmp_path, 'stop', 'ended')
     wait_until(lambda: 'not in the queue' in launch(slurm, tmp_path, 'status', 'ended'), 60, 'the job ends')
