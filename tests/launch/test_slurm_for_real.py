@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,24 +25,44 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_n
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """What the job runs; `outcome` reads, from the run folder, what has to be equal to an uninterrupted run's."""
+    """What the job runs, in so many tasks; `outcome` has to be that of a run which nothing interrupts.
 
+    `command(out)` runs into a folder. `outcome(out, log)` reads the folder and what was printed. `uninterrupted(out)`
+    gives the outcome that it should have, into another folder.
+    """
+
+    tasks: int
     command: Callable[[pathlib.Path], list[str]]
-    outcome: Callable[[pathlib.Path], object]
+    outcome: Callable[[pathlib.Path, str], object]
     uninterrupted: Callable[[pathlib.Path], object]
 
 
-def states(out: pathlib.Path) -> list[str]:
+def stand_in(out: pathlib.Path) -> list[str]:
+    return [sys.executable, str(HERE / 'stand_in.py'), f'--out={out}', f'--steps={STEPS}', f'--pause={PAUSE}']
+
+
+def states(out: pathlib.Path, log: str) -> list[str]:
     return [json.loads(path.read_text())['state'] for path in sorted(out.glob('rank*.json'))]
 
 
-STAND_IN = Program(
-    lambda out: [
-        sys.executable, str(HERE / 'stand_in.py'), f'--out={out}', f'--steps={STEPS}', f'--pause={PAUSE}',
-    ],
-    states,
-    lambda out: [uninterrupted(STEPS)] * 2,
-)  # fmt: skip
+def kdjax_run(out: pathlib.Path) -> list[str]:
+    """About 80 seconds on two cores: longer than Slurm's shortest time limit less the notice."""
+    kdjax = str(pathlib.Path(sys.executable).with_name('kdjax'))
+    return [kdjax, 'run', 'quickstart', '--arm', 'kd', '--out', str(out), '--steps', '120000', '--teacher-steps', '40']
+
+
+def last_hash(out: pathlib.Path, log: str) -> str:
+    """The sha256 of the state, which `kdjax run` prints last."""
+    return re.findall(rf'{re.escape(str(out))} ([0-9a-f]{{64}})$', log, re.M)[-1]
+
+
+def kdjax_run_here(out: pathlib.Path) -> str:
+    found = subprocess.run(kdjax_run(out), capture_output=True, text=True, check=True)
+    return last_hash(out, found.stdout)
+
+
+STAND_IN = Program(2, stand_in, states, lambda out: [uninterrupted(STEPS)] * 2)
+KDJAX_RUN = Program(1, kdjax_run, last_hash, kdjax_run_here)
 
 
 def launch(environment: dict[str, str], folder: pathlib.Path, *arguments: str) -> str:
@@ -59,10 +80,12 @@ def slurm(tmp_path_factory):
         yield environment
 
 
-@pytest.mark.parametrize('program', [STAND_IN], ids=['stand-in'])
-def test_the_time_limit_costs_nothing(slurm, tmp_path, program):
+@pytest.mark.parametrize('program', [STAND_IN, KDJAX_RUN], ids=['stand-in', 'kdjax run'])
+def test_the_time_limit_costs_nothing(slurm, tmp_path, monkeypatch, program):
+    for environment in (slurm, os.environ):
+        monkeypatch.setitem(environment, 'KDJAX_STORE', str(tmp_path / 'store'))
     out = tmp_path / 'run'
-    options = ['--id=two', '--tasks=2', '--time=1', '--notice=45', '--restarts=8']
+    options = ['--id=two', f'--tasks={program.tasks}', '--time=1', '--notice=45', '--restarts=8']
     launch(slurm, tmp_path, *options, '--', *program.command(out))
     log = tmp_path / 'runs/launch/two/attempts.txt'
 
@@ -73,7 +96,8 @@ def test_the_time_limit_costs_nothing(slurm, tmp_path, program):
     codes = [line.rpartition(' ')[2] for line in log.read_text().splitlines()]
     assert len(codes) >= 2
     assert set(codes[:-1]) == {'75'}
-    assert program.outcome(out) == program.uninterrupted(tmp_path / 'other')
+    printed = (tmp_path / 'runs/launch/two/log.txt').read_text()
+    assert program.outcome(out, printed) == program.uninterrupted(tmp_path / 'other')
     assert 'exit code 75' in launch(slurm, tmp_path, 'status', 'two')
 
 
