@@ -40,6 +40,10 @@ class Execution:
                 raise unknown('dtype', dtype, ('float32', 'bfloat16'))
 
 
+PLAIN = Execution()
+"""A whole batch at once, in float32."""
+
+
 @runtime_checkable
 class Init(Protocol):
     def __call__(self, key: jax.Array, frozen: Mapping[str, Any], example: Batch) -> State: ...
@@ -86,7 +90,7 @@ class Algorithm:
 
 def executed(algorithm: Algorithm, execution: Execution) -> Algorithm:
     """The algorithm under these options. Raises `UserError` if it has none and they are not the default."""
-    if execution == Execution():
+    if execution == PLAIN:
         return algorithm
     if algorithm.under is None:
         raise UserError(f'{execution} cannot be applied here: this algorithm runs in one way only')

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from kdjax.algorithms.algorithm import Algorithm, Batch, Execution, State
+from kdjax.algorithms.algorithm import PLAIN, Algorithm, Batch, Execution, State
 from kdjax.algorithms.gradients import Found, gradient
 from kdjax.errors import UserError
 from kdjax.models.model import Model, Outputs, Rules, Variables, in_dtype
@@ -59,7 +59,7 @@ class _Cast:
     players: Mapping[str, Player]
     teachers: Mapping[str, Teacher]
     prepare: Prepare
-    execution: Execution = Execution()
+    execution: Execution = PLAIN
 
     @property
     def parts(self) -> dict[str, Part]:
@@ -76,7 +76,7 @@ def play(
     teachers: Mapping[str, Teacher] | None = None,
     prepare: Prepare = as_is,
     evaluates: tuple[str, ...] | None = None,
-    execution: Execution = Execution(),
+    execution: Execution = PLAIN,
 ) -> Algorithm:
     """An algorithm of any number of players.
 

@@ -10,13 +10,17 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from kdjax.run import distributed
+
 Advance = Callable[[int, int, str], None]
 
 
 @contextlib.contextmanager
 def progress(title: str) -> Iterator[tuple[Advance, Callable[[str], None]]]:
-    """Yields `advance(done, of, what)` and `say(line)`."""
-    if sys.stderr.isatty():
+    """Yields `advance(done, of, what)` and `say(line)`. Of several processes, one speaks for all."""
+    if not distributed.is_writer():
+        yield (lambda done, of, what: None), (lambda line: None)
+    elif sys.stderr.isatty():
         yield from _bar(title)
     else:
         yield from _lines(title)

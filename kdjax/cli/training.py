@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from kdjax.cli.machine import Machine
 from kdjax.cli.parsing import with_overrides
 from kdjax.cli.progress import progress
 from kdjax.errors import unknown
 from kdjax.report.run_figures import draw
-from kdjax.run import identity, lock, preflight
+from kdjax.run import distributed, identity, lock, preflight
 from kdjax.run.checkpoints import Checkpoints, Policy
 from kdjax.run.find import Found
 from kdjax.run.folder import Folder
@@ -27,7 +28,7 @@ from kdjax.stage import Train
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Run(Machine):
     """Train one arm of an experiment. Anything else that is given overrides the experiment's configuration."""
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar='NAME')]
@@ -95,25 +96,32 @@ def run(arguments: list[str]) -> int:
                 resume=asked.resume,
                 preemption=preemption,
                 watchdog=watchdog,
-                trackers=[tracker(kind, folder.path, dataclasses.asdict(config)) for kind in asked.track],
+                trackers=[tracker(kind, folder.path, dataclasses.asdict(config)) for kind in _tracked(asked)],
                 say=say,
             )
             events = session.events(
                 log_every=asked.log_every, on_row=on_row, rollbacks=ROLLBACKS if asked.on_nan == 'rollback' else 0
             )
-            executor = Executor(Store(), module=found.module.__name__, say=say)
+            executor = Executor(
+                Store(), module=found.module.__name__, say=say, layout=asked.layout(), execution=asked.execution()
+            )
             try:
-                state, _, info = executor.train(
+                _, _, info = executor.train(
                     _guarded(stage, asked.on_nan), asked.seed, events=events, resume=session.resume
                 )
             finally:
                 session.close()
-        final = folder.finish(state, info)
-    draw(folder.path, info['curves'])
-    for name, value in info['metrics']['test'].items():
-        print(f'{name:20} {value:.4f}')
-    print(f'{folder.path} {final}')
+        folder.finish(info)
+    if distributed.is_writer():
+        draw(folder.path, info['curves'])
+        for name, value in info['metrics']['test'].items():
+            print(f'{name:20} {value:.4f}')
+        print(f'{folder.path} {info["state_sha256"]}')
     return 0
+
+
+def _tracked(asked: Run) -> tuple[str, ...]:
+    return asked.track if distributed.is_writer() else ()
 
 
 def _guarded(stage: Train, on_nan: str) -> Train:

@@ -11,20 +11,22 @@ import tyro
 from rich.console import Console
 
 from kdjax import record as records
+from kdjax.algorithms.algorithm import PLAIN
+from kdjax.cli.machine import Machine
 from kdjax.cli.parsing import with_overrides
 from kdjax.cli.printing import printer, table
 from kdjax.cli.progress import progress
 from kdjax.cli.sites import record_path, write_report
 from kdjax.errors import UserError
 from kdjax.metrics.paired import mean_interval
-from kdjax.run import preflight
+from kdjax.run import distributed, preflight
 from kdjax.run import verify as verification
 from kdjax.run.find import Found
 from kdjax.run.store import Store
 
 
 @dataclasses.dataclass(frozen=True)
-class Verify:
+class Verify(Machine):
     """Verify an experiment. Other options override its configuration; the record then goes nowhere but --out."""
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar='NAME')]
@@ -52,11 +54,17 @@ def verify(arguments: list[str]) -> int:
     preflight.check(None, preflight.file_digest(found.path))
     with progress(found.name) as (advance, say):
         question = verification.Verification(
-            found.name, found.module.__name__, experiment, config, seeds, asked.first_seed, asked.split
-        )
+            found.name, found.module.__name__, experiment, config, seeds, asked.first_seed, asked.split,
+            asked.layout(), asked.execution(),
+        )  # fmt: skip
         record = verification.verify(question, store=Store(), progress=advance, say=say)
     standard = _is_standard(asked, seeds, experiment.seeds, config == experiment.config)
-    path = _keep(asked, found, record, standard=standard)
+    if distributed.is_writer():
+        _tell(asked, found, record, _keep(asked, found, record, standard=standard))
+    return 0 if record['verdict'] == 'reproduced' else 3
+
+
+def _tell(asked: Verify, found: Found, record: dict[str, Any], path: pathlib.Path | None) -> None:
     if asked.json:
         sys.stdout.write(records.dumps(record))
     else:
@@ -64,11 +72,11 @@ def verify(arguments: list[str]) -> int:
         if path is not None:
             print(f'record  {path}')
             print(f'report  {write_report(asked.site, new=(found, record))}')
-    return 0 if record['verdict'] == 'reproduced' else 3
 
 
 def _is_standard(asked: Verify, seeds: int, declared: int, same_config: bool) -> bool:
-    return same_config and seeds == declared and asked.first_seed == 0 and asked.split == 'test'
+    plain = same_config and asked.execution() == PLAIN
+    return plain and seeds == declared and asked.first_seed == 0 and asked.split == 'test'
 
 
 def _keep(asked: Verify, found: Found, record: dict[str, Any], *, standard: bool) -> pathlib.Path | None:

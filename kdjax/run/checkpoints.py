@@ -23,7 +23,7 @@ import orbax.checkpoint as ocp
 
 from kdjax.algorithms.algorithm import State
 from kdjax.errors import UserError
-from kdjax.run import manifest
+from kdjax.run import distributed, manifest
 from kdjax.run.manifest import Damaged
 
 TEMPORARY, STATE, BESIDE = '.temporary', 'state', 'beside.npz'
@@ -92,7 +92,7 @@ class Checkpoints:
         self._temporary = self.folder / TEMPORARY
         self._thread: threading.Thread | None = None
         self._writer = ocp.AsyncCheckpointer(ocp.StandardCheckpointHandler())
-        if _primary():
+        if distributed.is_writer():
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 _delete(self._temporary)
@@ -137,14 +137,20 @@ class Checkpoints:
         self.wait()
         if step is not None:
             return step, self._load(step, like, self._checked(step))
+        newest = distributed.decide(self._newest_whole(scheduled) if distributed.is_writer() else None, 'restore')
+        if newest is None:
+            return None
+        return newest, self._load(newest, like, manifest.read(self._place(newest), newest))
+
+    def _newest_whole(self, scheduled: bool) -> int | None:
         numbered = sorted((s for s in self._numbered() if not scheduled or self.policy.scheduled(s)), reverse=True)
         for candidate in numbered:
             try:
-                found = manifest.check(self._place(candidate), candidate)
+                manifest.check(self._place(candidate), candidate)
             except Damaged as damage:
                 self.report(f'checkpoint of step {candidate} is damaged: {damage}. Going back to the one before it')
                 continue
-            return candidate, self._load(candidate, like, found)
+            return candidate
         if numbered:
             raise UserError(
                 f'none of the {len(numbered)} checkpoints in {self.folder} is whole (see above): move that folder away '
@@ -160,6 +166,8 @@ class Checkpoints:
     def forget_after(self, step: int) -> None:
         """Remove every checkpoint beyond a step, the newest first: the run takes another course from there."""
         self.wait()
+        if not distributed.is_writer():
+            return
         for later in sorted((s for s in self._numbered() if s > step), reverse=True):
             self._remove(later)
 
@@ -207,22 +215,28 @@ class Checkpoints:
 
     def _prepare(self, beside: Mapping[str, np.ndarray], size: int) -> None:
         """An empty temporary folder, by the one process that writes what is not sharded."""
-        if _primary():
-            _delete(self._temporary)
-            _check_room(self.folder, size)
-            self._temporary.mkdir()
-            with (self._temporary / BESIDE).open('wb') as file:
-                np.savez(file, **beside)  # type: ignore[arg-type]
+        failure = None
+        if distributed.is_writer():
+            try:
+                _delete(self._temporary)
+                _check_room(self.folder, size)
+                self._temporary.mkdir()
+                with (self._temporary / BESIDE).open('wb') as file:
+                    np.savez(file, **beside)  # type: ignore[arg-type]
+            except Exception as error:
+                failure = error
+        if distributed.decide(failure is not None, 'prepared'):
+            raise failure or OSError('the process that writes could not begin')
 
     def _finish(self, step: int, leaves: dict[str, str]) -> None:
         try:
             self._writer.wait_until_finished()
-            if _primary():
+            if distributed.is_writer():
                 self._commit(step, leaves)
         except Exception as error:
             self._failed(step, error)
             return
-        if _primary():
+        if distributed.is_writer():
             self._prune()
 
     def _commit(self, step: int, leaves: dict[str, str]) -> None:
@@ -245,6 +259,8 @@ class Checkpoints:
         _delete(self._temporary)
 
     def _failed(self, step: int, error: Exception) -> None:
+        if not distributed.is_writer():
+            return
         with contextlib.suppress(OSError):
             _delete(self._temporary)
         latest = self.latest()
@@ -258,10 +274,6 @@ class Checkpoints:
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.join()
-
-
-def _primary() -> bool:
-    return jax.process_index() == 0
 
 
 def _shortened(text: str) -> str:

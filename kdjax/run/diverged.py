@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from kdjax.errors import UserError
 from kdjax.run.skipping import finite
@@ -59,10 +60,17 @@ def _blame(name: str) -> tuple[int, str]:
     return {'gradient_norm': 2, 'loss': 1}.get(last, 0), name
 
 
+def _whole(leaf: Any) -> np.ndarray:
+    """An array on the host; if other processes hold parts of it, all of them have to ask."""
+    if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+        return multihost_utils.process_allgather(leaf, tiled=True)
+    return np.asarray(leaf)
+
+
 def first_bad_leaf(tree: Any) -> str | None:
     """Path of the first leaf with NaN or infinity, and where in it; None if all is finite."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.asarray(leaf)
+        array = _whole(leaf)
         if array.dtype.kind not in 'fV':
             continue
         bad = np.argwhere(~np.isfinite(array.astype(np.float32)))

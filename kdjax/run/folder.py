@@ -9,10 +9,9 @@ import pathlib
 import time
 from typing import Any
 
-from kdjax.algorithms.algorithm import State
 from kdjax.errors import UserError
 from kdjax.record import finite, write_atomically
-from kdjax.run import identity
+from kdjax.run import distributed
 
 ROWS, EVENTS = 'metrics.jsonl', 'events.jsonl'
 
@@ -38,8 +37,9 @@ class Folder:
     def _claim(self, name: str, content: dict[str, Any], may_differ: tuple[str, ...]) -> None:
         file = self.path / name
         text = json.dumps(finite(content), indent=1, sort_keys=True) + '\n'
-        if not file.exists():
-            write_atomically(file, text)
+        if distributed.decide(not file.exists(), f'new {name}'):
+            if distributed.is_writer():
+                write_atomically(file, text)
             return
         old, new = json.loads(file.read_text()), json.loads(text)
         changed = {
@@ -56,6 +56,8 @@ class Folder:
 
     def note(self, event: str, line: str) -> None:
         """Add a line to events.jsonl: what happened to the run, for people. It never stops a run."""
+        if not distributed.is_writer():
+            return
         said = {'time': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()), 'pid': os.getpid(), 'event': event}
         with contextlib.suppress(OSError), (self.path / EVENTS).open('a') as file:
             file.write(json.dumps(said | {'line': line}) + '\n')
@@ -63,7 +65,7 @@ class Folder:
     def forget_after(self, step: int) -> None:
         """Drop the rows that a resumed run will write again, and a last one that was cut off."""
         file = self.path / ROWS
-        if not file.exists():
+        if not distributed.is_writer() or not file.exists():
             return
         lines = [line for line in file.read_text().splitlines(keepends=True) if line.endswith('\n')]
         kept = [line for line in lines if json.loads(line)['step'] <= step]
@@ -71,14 +73,12 @@ class Folder:
 
     def settle_rows(self) -> None:
         """Put the rows on the disk for good, before a checkpoint that counts on them."""
+        if not distributed.is_writer():
+            return
         with (self.path / ROWS).open('r') as file:
             os.fsync(file.fileno())
 
-    def finish(self, state: State, result: dict[str, Any]) -> str:
-        """Write the result; return the sha256 of the final state."""
-        final = identity.state_digest(state)
-        write_atomically(
-            self.path / 'result.json',
-            json.dumps(finite(result | {'state_sha256': final}), indent=1, sort_keys=True) + '\n',
-        )
-        return final
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write the result."""
+        if distributed.is_writer():
+            write_atomically(self.path / 'result.json', json.dumps(finite(result), indent=1, sort_keys=True) + '\n')

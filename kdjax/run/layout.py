@@ -1,7 +1,8 @@
 """Where the arrays of a run live: one mesh, and rules that say how each array is split over it.
 
 Step code is written for one device. XLA reads the layout of its arguments and puts in the communication: batches
-are split over `data` and `fsdp` together, weights over `fsdp` and `tensor`; what no rule names is whole on every device.
+are split over `data` and `fsdp` together, weights over `fsdp` and `tensor`, and what no rule names is whole on every
+device.
 """
 
 from __future__ import annotations
@@ -103,6 +104,11 @@ class Layout:
     @property
     def replicated(self) -> NamedSharding:
         return NamedSharding(self.mesh, PartitionSpec())
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What rounding may depend on, for people and digests."""
+        return {'mesh': dict(self.mesh.shape), 'rules': self.own, 'student': self.student, 'teacher': self.teacher}
 
     @property
     def shards(self) -> int:

@@ -10,13 +10,20 @@ import socket
 from collections.abc import Iterator
 
 from kdjax.errors import UserError
+from kdjax.run import distributed
 
 NAME = 'lock'
 
 
 @contextlib.contextmanager
 def hold(folder: pathlib.Path) -> Iterator[None]:
-    """Hold the folder, which is made if it is not there. Raises `UserError` that names who holds it already."""
+    """Hold the folder, which is made if it is not there. Raises `UserError` that names who holds it already.
+
+    Of several processes of one run, the one that writes holds it for all.
+    """
+    if not distributed.is_writer():
+        yield
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o644)

@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from kdjax.run import distributed
+
 
 class Pace:
     """Cuts chunks so that no more than about `seconds` of steps are ever under way.
@@ -36,7 +38,7 @@ class Pace:
         jax.block_until_ready(log)
         if self._compiled:
             elapsed = max(self._clock() - self._since, 1e-6)
-            self._allowed = max(1, int(self.seconds * self._ahead / elapsed))
+            self._allowed = distributed.decide(max(1, int(self.seconds * self._ahead / elapsed)), 'pace')
         self._compiled = True
         self.rest()
 

@@ -8,6 +8,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from kdjax.run import distributed
+
 PREEMPTED = 75
 """The exit code that means: run the same command again. What shells call EX_TEMPFAIL."""
 
@@ -39,7 +41,8 @@ class Preemption:
             signal.signal(number, before)
 
     def asked(self) -> bool:
-        return self._asked
+        """Where every process asks equally often, all get the same answer."""
+        return distributed.preemption_reached() if distributed.active() else self._asked
 
     def hold(self) -> None:
         self._held = True
@@ -58,6 +61,7 @@ class Preemption:
         self._asked = True
         if not self._held:
             raise Preempted(f'{name} before or after training; what was finished is kept')
+        distributed.preempt()
         _write(f'kdjax: {name}: finishing the step and saving; a second signal ends at once\n')
 
 

@@ -17,25 +17,29 @@ import numpy as np
 from kdjax.algorithms.algorithm import Algorithm, State
 from kdjax.run.layout import Layout, single
 
-EIGEN_CONVOLUTIONS: dict[str, str | bool] = {
-    'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'
-}
+Options = dict[str, Any]
+
+EIGEN_CONVOLUTIONS: Options = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'}
 """Matrix products through YNNPACK, and nothing else: its convolutions use one core where channels are few.
 
 Measured on two cores, 64 images of 32x32x64, 3x3: 50 ms, by Eigen 28; a ResNet8x4 step of batch 64: 830 and 640 ms.
 """
 
+COMPILED_QUICKLY: Options = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
+"""For what runs once. Measured on the first weights of a ResNet8 and its exits: 10.1 s to compile, so 2.2."""
+
 
 @functools.cache
-def compiler_options() -> dict[str, str | bool]:
-    """What XLA is asked for on this backend: `EIGEN_CONVOLUTIONS` on CPU, where this XLA knows the option."""
+def compiler_options(*, once: bool = False) -> Options:
+    """What XLA is asked for on CPU, where it knows the option: for steps, or for what runs once."""
+    wanted = COMPILED_QUICKLY if once else EIGEN_CONVOLUTIONS
     if jax.default_backend() != 'cpu':
         return {}
     try:
-        jax.jit(lambda: 0, compiler_options=EIGEN_CONVOLUTIONS)()
+        jax.jit(lambda: 0, compiler_options=wanted)()
     except jax.errors.JaxRuntimeError:
         return {}
-    return EIGEN_CONVOLUTIONS
+    return wanted
 
 
 class Program:
@@ -64,8 +68,9 @@ class Program:
     def init(self, key: jax.Array, frozen: Any, example: Any) -> State:
         """A fresh state."""
         shardings = jax.tree.map(lambda s: s.sharding, self.abstract(frozen, example))
-        init = jax.jit(self.algorithm.init, out_shardings=shardings, compiler_options=compiler_options())
-        return init(*self._on_all((key, frozen)), self._on_all(example))
+        options = compiler_options(once=True)
+        init = jax.jit(self.algorithm.init, out_shardings=shardings, compiler_options=options)
+        return init(self._on_all(key), frozen, self._on_all(example))
 
     def run(self, state: State, frozen: Any, data: Any, rows: np.ndarray, key: jax.Array):
         """Steps over `rows`, `[steps <= chunk, ...]`: step i reads `data[rows[i]]`, which is a batch.

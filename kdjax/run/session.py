@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 
 from kdjax.algorithms.algorithm import State
 from kdjax.errors import UserError
+from kdjax.run import distributed
 from kdjax.run.checkpoints import Checkpoints
 from kdjax.run.course import Course
 from kdjax.run.fit import Ask, Events
 from kdjax.run.folder import ROWS, Folder
 from kdjax.run.preemption import Preemption
 from kdjax.run.watchdog import Watchdog
-from kdjax.run.writers import Jsonl, Writer
+from kdjax.run.writers import Jsonl, Nowhere, Writer
 
 ROLLBACKS = 3
 """How often a run may be rolled back in all."""
@@ -40,7 +41,7 @@ class Session:
         self.folder, self.checkpoints, self.course = folder, checkpoints, Course()
         self._steps, self._asked, self._say = steps, resume, say
         self._preemption, self._watchdog, self._trackers = preemption, watchdog, trackers
-        self._rows: Jsonl | None = None
+        self._rows: Writer | None = None
         self._saved = time.monotonic()
 
     def events(self, *, log_every: int, on_row: Callable[[int, dict[str, float]], None], rollbacks: int = 0) -> Events:
@@ -106,7 +107,7 @@ class Session:
         if self._rows is not None:
             self._rows.close()
         self.folder.forget_after(step)
-        self._rows = Jsonl(self.folder.path / ROWS)
+        self._rows = Jsonl(self.folder.path / ROWS) if distributed.is_writer() else Nowhere()
 
     def _tell(self, event: str, line: str) -> None:
         self._say(line)
@@ -133,7 +134,8 @@ class Session:
             self._tell('stop', f'asked to stop: saving step {step} of {self._steps}')
             return Ask.STOP
         seconds = self.checkpoints.policy.save_seconds
-        return Ask.SAVE if seconds and time.monotonic() - self._saved >= seconds else Ask.GO
+        due = bool(seconds) and time.monotonic() - self._saved >= seconds
+        return Ask.SAVE if distributed.decide(due, 'save') else Ask.GO
 
 
 def check_resume(asked: str) -> str:

@@ -10,11 +10,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from kdjax.algorithms.algorithm import State
+from kdjax.algorithms.algorithm import PLAIN, Execution, State, executed
 from kdjax.experiment import ARM
-from kdjax.run import identity
+from kdjax.run import distributed, identity
 from kdjax.run.course import Course
 from kdjax.run.fit import Events, fit, predict
+from kdjax.run.layout import Layout, single
 from kdjax.run.program import Program
 from kdjax.run.store import Store
 from kdjax.stage import Artifact, Compute, Stage, Train, graph
@@ -25,6 +26,9 @@ CURVE_SPLIT = 'validation'
 
 HELD_OUT = ('validation', 'test')
 EVENTS = Events()
+LONGEST_STAGE = 7 * 86400.0
+"""Seconds that a process waits for the one that writes: computing a cache takes what it takes."""
+
 ADDS_UP = ('student_flops', 'teacher_flops', 'teacher_queries', 'seconds')
 """The costs that add up over the stages of an arm."""
 
@@ -36,26 +40,44 @@ class Executor:
 
     module: where the arms are written; its code is part of the identity of every stage that is not shared.
     base_seed: the seed of shared stages (teachers); per-seed stages get their own.
+    layout, execution: which devices, and how steps are computed; of every stage that trains.
     """
 
-    def __init__(self, store: Store, *, module: str, base_seed: int = 0, say: Say = lambda _: None):
+    def __init__(
+        self,
+        store: Store,
+        *,
+        module: str,
+        base_seed: int = 0,
+        say: Say = lambda _: None,
+        layout: Layout | None = None,
+        execution: Execution = PLAIN,
+    ):
         self.store, self.module, self.base_seed, self.say = store, module, base_seed, say
+        self.layout, self.execution = layout or single(), execution
         self._programs: dict[int, Program] = {}
 
     def run(self, stage: Stage, seed: int) -> Artifact:
-        """The artifact of a stage, from the store or made now."""
+        """The artifact of a stage, from the store or made now: by all processes together, and kept by one."""
         digest = self.digest(stage, seed)
-        found = self.store.get(digest)
-        if found is not None:
-            return found
+        if not distributed.decide(self.store.has(digest), 'store'):
+            self._make(stage, seed, digest)
+            distributed.barrier('stored', seconds=LONGEST_STAGE)
+        return self.store.get(digest)
+
+    def _make(self, stage: Stage, seed: int, digest: str) -> None:
         if isinstance(stage, Train):
             self.say(f'training {stage.name}, seed {seed}: {stage.steps} steps')
             _, arrays, info = self.train(stage, seed)
         else:
             assert isinstance(stage, Compute), f'no way to run a {type(stage).__name__}'
             self.say(f'computing {stage.name}')
-            arrays, info = self._compute(stage, seed)
-        return self.store.put(digest, arrays, info)
+            inputs = {n: o.of(self.run(o.stage, seed).arrays) for n, o in stage.inputs.items()}
+            if not distributed.is_writer():
+                return
+            arrays, info = self._compute(stage, seed, inputs)
+        if distributed.is_writer():
+            self.store.put(digest, arrays, info)
 
     def digest(self, stage: Stage, seed: int) -> str:
         """What the artifact is made from: code, config, data, inputs, seed and versions."""
@@ -74,20 +96,22 @@ class Executor:
         }
         if isinstance(stage, Train):
             own |= {'steps': stage.steps, 'batch': stage.batch}
+            own |= {'layout': self.layout.identity, 'execution': dataclasses.asdict(self.execution)}
             if stage.reference is not None:
                 own['reference'] = [self.digest(stage.reference.stage, seed), stage.reference.path]
             if stage.facts:
                 own['facts'] = {n: [self.digest(o.stage, seed), o.path] for n, o in stage.facts.items()}
         return identity.digest(own)
 
-    def frozen(self, stage: Stage, seed: int) -> dict[str, Any]:
-        """The inputs of a stage, on the device."""
-        return {n: jax.device_put(o.of(self.run(o.stage, seed).arrays)) for n, o in stage.inputs.items()}
+    def frozen(self, stage: Train, seed: int) -> dict[str, Any]:
+        """The inputs of a stage, on the devices."""
+        return self.program(stage).place({n: o.of(self.run(o.stage, seed).arrays) for n, o in stage.inputs.items()})
 
     def program(self, stage: Train) -> Program:
         """The compiled program of a stage: one for all seeds."""
         if id(stage.algorithm) not in self._programs:
-            self._programs[id(stage.algorithm)] = Program(stage.algorithm)
+            algorithm = executed(stage.algorithm, self.execution)
+            self._programs[id(stage.algorithm)] = Program(algorithm, layout=self.layout)
         return self._programs[id(stage.algorithm)]
 
     def reference(self, stage: Train, seed: int) -> Any:
@@ -157,16 +181,17 @@ class Executor:
             resume=resume,
         )
         said = {split: predict(program, fitted.state, frozen, stage.data[split], seed=own) for split in HELD_OUT}
+        state = self.layout.host(fitted.state)
         info = {
             'metrics': {n: measure(n, s) | self.facts(stage, seed, n) for n, s in said.items()},
             'curves': curves,
             'cost': stage.cost() | {'seconds': fitted.seconds, 'peak_memory_bytes': program.peak_memory_bytes},
-            'state_sha256': identity.state_digest(fitted.state),
+            'state_sha256': identity.state_digest(state),
         }
-        return fitted.state, {'variables': jax.device_get(fitted.state['variables']), 'predictions': said}, info
+        return fitted.state, {'variables': state['variables'], 'predictions': said}, info
 
-    def _compute(self, stage: Compute, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _compute(self, stage: Compute, seed: int, inputs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         key = stream(jax.random.key(self._seed(stage, seed)), stage.name)
-        made = stage.call(self.frozen(stage, seed), key=key)
+        made = stage.call(jax.device_put(inputs, jax.local_devices()[0]), key=key)
         arrays, info = made if isinstance(made, tuple) else (made, {})
         return jax.device_get(arrays), info

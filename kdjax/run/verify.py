@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from kdjax.algorithms.algorithm import PLAIN, Execution
 from kdjax.errors import unknown
 from kdjax.experiment import Arm, Experiment
 from kdjax.metrics.calibration import calibration_bins
 from kdjax.record import VERSION, judge, overall
 from kdjax.run import identity
+from kdjax.run.layout import Layout, single
 from kdjax.run.stages import Executor
 from kdjax.run.store import Store
 from kdjax.stage import Artifact
@@ -36,6 +38,8 @@ class Verification:
     seeds: int
     first_seed: int = 0
     split: str = 'test'
+    layout: Layout = dataclasses.field(default_factory=single)
+    execution: Execution = PLAIN
 
 
 def verify(
@@ -48,7 +52,9 @@ def verify(
     """Run what is not yet in the store and return the record (see `kdjax.record`)."""
     start = time.perf_counter()
     arms = asked.experiment.resolve(asked.config)
-    executor = Executor(store, module=asked.module, base_seed=asked.first_seed, say=say)
+    executor = Executor(
+        store, module=asked.module, base_seed=asked.first_seed, say=say, layout=asked.layout, execution=asked.execution
+    )
     seeds = list(range(asked.first_seed, asked.first_seed + asked.seeds))
     done: dict[str, list[Artifact]] = {name: [] for name in arms}
     for i, seed in enumerate(seeds):
@@ -88,6 +94,8 @@ def _record(asked: Verification, arms: Mapping[str, Arm], done, seeds: list[int]
             'data': data.identity,
             'versions': identity.versions(),
             'device': identity.device(),
+            'layout': asked.layout.identity,
+            'execution': dataclasses.asdict(asked.execution),
         },
     }
 

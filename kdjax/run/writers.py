@@ -35,6 +35,16 @@ class Jsonl:
         self._file.close()
 
 
+class Nowhere:
+    """For processes that train along and leave the writing to the first one."""
+
+    def write(self, step: int, row: Mapping[str, float]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 class TensorBoard:
     """Scalars in TensorBoard's event format, through tensorboardX."""
 

@@ -32,30 +32,37 @@ def same(a, b) -> None:
         np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
 
 
+def put(store, arrays, info):
+    """What is there after a put."""
+    store.put('d', arrays, info)
+    return store.get('d')
+
+
 def test_round_trip(store):
-    assert store.get('d') is None
-    put = store.put('d', ARRAYS, INFO)
-    got = store.get('d')
-    for artifact in (put, got):
-        same(artifact.arrays, ARRAYS)
-        assert artifact.info == INFO
-        assert artifact.digest == 'd'
+    assert not store.has('d')
+    kept = put(store, ARRAYS, INFO)
+    assert store.has('d')
+    same(kept.arrays, ARRAYS)
+    assert (kept.info, kept.digest) == (INFO, 'd')
+
+
+def test_what_is_not_there_names_the_folder_and_the_remedy(store):
+    with pytest.raises(UserError, match=r'has no artifact 0123456789ab, .* one folder for all processes.* KDJAX_STORE'):
+        store.get('0123456789abcdef')
 
 
 def test_arrays_on_the_device_come_back_too(store):
-    same(
-        store.put('d', {'x': jnp.arange(3, dtype=jnp.bfloat16)}, {}).arrays,
-        {'x': np.arange(3).astype(ml_dtypes.bfloat16)},
-    )
+    kept = put(store, {'x': jnp.arange(3, dtype=jnp.bfloat16)}, {})
+    same(kept.arrays, {'x': np.arange(3).astype(ml_dtypes.bfloat16)})
 
 
 def test_an_artifact_of_facts_alone(store):
-    artifact = store.put('d', {}, {'chosen': 'b'})
+    artifact = put(store, {}, {'chosen': 'b'})
     assert (artifact.arrays, artifact.info) == ({}, {'chosen': 'b'})
 
 
 def test_facts_hold_no_nan(store):
-    assert store.put('d', {}, {'seconds': float('nan')}).info == {'seconds': None}
+    assert put(store, {}, {'seconds': float('nan')}).info == {'seconds': None}
 
 
 def test_a_put_that_fails_leaves_nothing(store, monkeypatch):
@@ -66,7 +73,7 @@ def test_a_put_that_fails_leaves_nothing(store, monkeypatch):
     with pytest.raises(OSError, match='no space left'):
         store.put('d', ARRAYS, INFO)
     assert list(store.root.iterdir()) == []
-    assert store.get('d') is None
+    assert not store.has('d')
 
 
 def test_facts_that_json_cannot_say_leave_nothing(store):
@@ -77,7 +84,7 @@ def test_facts_that_json_cannot_say_leave_nothing(store):
 
 def test_the_first_to_finish_is_kept(store):
     store.put('d', {'x': np.float32(1)}, {'by': 'first'})
-    second = store.put('d', {'x': np.float32(2)}, {'by': 'second'})
+    second = put(store, {'x': np.float32(2)}, {'by': 'second'})
     assert second.info == {'by': 'first'}
     assert second.arrays['x'] == 1
     assert [p.name for p in store.root.iterdir()] == ['d']

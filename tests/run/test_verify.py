@@ -96,7 +96,7 @@ def test_the_record_has_every_key(verified):
         [0, 1],
     )
     assert record['config'] == {'steps': 6, 'learning_rate': 0.1, 'temperature': 2.0}
-    assert set(record['identity']) == {'code', 'config', 'data', 'versions', 'device'}
+    assert set(record['identity']) == {'code', 'config', 'data', 'versions', 'device', 'layout', 'execution'}
     for arm in record['arms'].values():
         assert set(arm) == {'description', 'metrics', 'curves', 'calibration', 'cost', 'state_sha256'}
         assert {len(values) for values in arm['metrics'].values()} == {2}
