@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 import shlex
@@ -94,5 +95,6 @@ def _found(program: str) -> str:
 
 
 def tell(text: str) -> None:
-    """A line of the launcher itself, on standard error."""
-    print(f'launch: {text}', file=sys.stderr, flush=True)
+    """A line of the launcher itself, on standard error; if nobody is there to read it, the work goes on."""
+    with contextlib.suppress(OSError):
+        print(f'launch: {text}', file=sys.stderr, flush=True)

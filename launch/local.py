@@ -90,6 +90,20 @@ def _say(job: Job, options: Local) -> int:
     return 0
 
 
+def _hangs_up() -> bool:
+    """Does a closed terminal end this program? Not under nohup."""
+    return signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+
+
+def _show(line: str) -> None:
+    """A line on the terminal, or, from when on nobody reads it any more, nowhere."""
+    try:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 class _Runner:
     """One submission: its attempts, its log, the signals it hands on."""
 
@@ -104,7 +118,8 @@ class _Runner:
         self._job = self._job.with_handle(launcher=os.getpid(), ranks=[]).save()
         tell(f'{self._job.id}: logs in {self._job.folder / "log.txt"}')
         policy = retry.Policy(self._options.restarts, self._options.backoff)
-        before = {number: signal.signal(number, self._hear) for number in FORWARDED}
+        heard = [number for number in FORWARDED if number != signal.SIGHUP or _hangs_up()]
+        before = {number: signal.signal(number, self._hear) for number in heard}
         try:
             return retry.attempts(policy, self._attempt, self._stop.wait)
         finally:
@@ -139,9 +154,9 @@ class _Runner:
         def write(rank: int, text: str) -> None:
             line = f'[{rank}] {text}\n'
             with self._printing:
-                for stream in (sys.stdout, log):
-                    stream.write(line)
-                    stream.flush()
+                log.write(line)
+                log.flush()
+                _show(line)
 
         return write
 

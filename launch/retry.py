@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from launch.exit_codes import worth_retrying
+from launch.hands import tell
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,7 @@ def attempts(policy: Policy, once: Callable[[int], int], stopped: Callable[[floa
         if not worth_retrying(code) or attempt == policy.restarts:
             break
         delay = policy.delay(attempt)
-        print(f'launch: exit code {code}: attempt {attempt + 2} of {policy.restarts + 1} in {delay:g} s', flush=True)
+        tell(f'exit code {code}: attempt {attempt + 2} of {policy.restarts + 1} in {delay:g} s')
         if stopped(delay):
             break
     return code

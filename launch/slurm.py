@@ -7,6 +7,8 @@ import re
 import shlex
 from collections.abc import Sequence
 
+import tyro
+
 from kdjax.errors import UserError
 from launch.exit_codes import RETRIED, SIGNALLED
 from launch.hands import Hands, tell
@@ -36,8 +38,8 @@ class Slurm(Submit):
     """Where to queue; left out, the cluster's default."""
     account: str = ''
     """Whom to charge; left out, your default."""
-    sbatch: tuple[str, ...] = ()
-    """Further options of sbatch, such as `--sbatch=--gres=gpu:4`."""
+    sbatch: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A further option of sbatch, such as `--sbatch=--gres=gpu:4`; may be given several times."""
 
 
 def check(options: Slurm, command: Sequence[str]) -> None:

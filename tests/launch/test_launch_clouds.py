@@ -292,6 +292,15 @@ def test_a_tool_that_fails_is_quoted(played, capfd):
     assert 'failed with exit code 1: sbatch: error: invalid partition specified: gpu' in capfd.readouterr().err
 
 
+def test_every_option_of_sbatch_is_passed_on(capfd):
+    more = ['--sbatch=--gres=gpu:4', '--sbatch=--exclusive', '--partition=long', '--account=lab', '--devices=2']
+    assert main(['slurm', '--dry-run', '--id', 'kd-3', *more, *RUN]) == 0
+    said = capfd.readouterr().out
+    for line in ('--gres=gpu:4', '--exclusive', '--partition=long', '--account=lab'):
+        assert f'#SBATCH {line}\n' in said
+    assert 'KDJAX_DEVICES=2\n' in said
+
+
 def test_slurm_numbers(played, capfd):
     played('sbatch', 'echo "417;cluster"')
     played('squeue', 'echo "417 PENDING"')

@@ -95,7 +95,7 @@ def test_restarts_go_on_in_the_same_folder(stand_in, tmp_path, capfd):
     script = f'if [ ! -e been ]; then touch been; kill -9 $$; fi; {command}'
     assert shell(script, '--restarts', '2', '--backoff', '0.01') == 0
     assert [attempt.code for attempt in state().attempts] == [137, 0]
-    assert 'attempt 2 of 3 in 0.01 s' in capfd.readouterr().out
+    assert 'launch: exit code 137: attempt 2 of 3 in 0.01 s' in capfd.readouterr().err
     assert main(['local', 'status', 'job']) == 0
     said = capfd.readouterr().out
     assert said.startswith('job: ended with exit code 0\n  attempt 1: exit code 137 after')
@@ -106,10 +106,10 @@ def test_restarts_run_out():
     assert len(state().attempts) == 3
 
 
-def started(*options, command, id='job'):
+def started(*options, command, first=()):
     """`launch local` as a program of its own."""
     return subprocess.Popen(
-        [sys.executable, '-m', 'launch', 'local', '--id', id, *options, '--', *command],
+        [*first, sys.executable, '-m', 'launch', 'local', '--id', 'job', *options, '--', *command],
         env=os.environ | {'PYTHONPATH': str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
@@ -135,6 +135,28 @@ def test_a_signal_reaches_all_ranks_which_save(stand_in, tmp_path, number):
     assert program.returncode == 75, rest
     assert rest.count('saved') == 2
     assert len(state().attempts) == 1, 'who was asked to stop does not start again'
+
+
+def test_a_closed_terminal_does_not_end_what_nohup_started():
+    script = 'trap "exit 75" TERM; echo up; while :; do sleep 0.05; done'
+    program = started(command=['sh', '-c', script], first=['nohup'])
+    wait_for(program, 'up')
+    program.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        program.wait(0.5)
+    program.terminate()
+    program.communicate(timeout=20)
+    assert program.returncode == 75
+
+
+def test_a_reader_that_goes_away_takes_nothing_along():
+    """As in `python -m launch local ... | head -n1`: the log has all of it, and the exit code is the job's."""
+    script = 'echo first; sleep 0.3; for i in $(seq 3000); do echo a line that nobody reads; done; exit 3'
+    program = started(command=['sh', '-c', script])
+    wait_for(program, 'first')
+    program.stdout.close()
+    assert program.wait(20) == 3
+    assert len(pathlib.Path('runs/launch/job/log.txt').read_text().splitlines()) == 3001
 
 
 def test_after_a_stop_the_same_command_goes_on(stand_in, tmp_path, capfd):
