@@ -34,9 +34,14 @@ def check(line, name):
     return record
 
 
-@pytest.mark.parametrize('name', ['loop', 'cached_teacher'])
+@pytest.mark.parametrize('name', ['loop', 'cached_teacher', 'seeds', 'checkpoint'])
 def test_last_line_is_the_record(run, name):
     assert 'jax' in check(run(name, '--smoke', '--repeats', '1'), name)['versions']
+
+
+@pytest.mark.slow
+def test_restart_times_real_processes(run):
+    assert check(run('restart', '--smoke'), 'restart')['ratios'].keys() == {'restart', 'four_processes'}
 
 
 def test_resnet_step_compares_with_torch(run):
