@@ -181,7 +181,7 @@ class Checkpoints:
         self._writer.close()
 
     def _numbered(self) -> list[int]:
-        return [int(p.name) for p in self.folder.iterdir() if p.name.isdecimal() and p.is_dir()]
+        return [int(p.name) for p in self.folder.glob('*') if p.name.isdecimal() and p.is_dir()]
 
     def _committed(self, step: int) -> bool:
         try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 from kdjax.algorithms.algorithm import State
 from kdjax.errors import UserError
 from kdjax.run import distributed
 from kdjax.run.checkpoints import Checkpoints
+from kdjax.run.clock import Clock
 from kdjax.run.course import Course
 from kdjax.run.fit import Ask, Events
 from kdjax.run.folder import ROWS, Folder
@@ -42,7 +42,7 @@ class Session:
         self._steps, self._asked, self._say = steps, resume, say
         self._preemption, self._watchdog, self._trackers = preemption, watchdog, trackers
         self._rows: Writer | None = None
-        self._saved = time.monotonic()
+        self._clock = Clock(checkpoints.policy.save_seconds)
 
     def events(self, *, log_every: int, on_row: Callable[[int, dict[str, float]], None], rollbacks: int = 0) -> Events:
         """The loop's events; `on_row` sees every row after it is written."""
@@ -121,7 +121,7 @@ class Session:
     def _save(self, step: int, state: State) -> None:
         self.folder.settle_rows()
         self.checkpoints.save(step, state, self.course.arrays())
-        self._saved = time.monotonic()
+        self._clock.saved(step)
         self._watchdog.beat()
         if step == self._steps:
             self._preemption.release()
@@ -133,9 +133,7 @@ class Session:
         if self._preemption.asked():
             self._tell('stop', f'asked to stop: saving step {step} of {self._steps}')
             return Ask.STOP
-        seconds = self.checkpoints.policy.save_seconds
-        due = bool(seconds) and time.monotonic() - self._saved >= seconds
-        return Ask.SAVE if distributed.decide(due, 'save') else Ask.GO
+        return Ask.SAVE if self._clock.due(step) else Ask.GO
 
 
 def check_resume(asked: str) -> str:

@@ -1,6 +1,7 @@
 """A run in its folder, here or in a process of its own: `python runs.py FOLDER '{"kind": "logit"}'`."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -42,6 +43,12 @@ class Seen(Program):
         return super().run(state, frozen, data, rows, key)
 
 
+@functools.cache
+def program_of(kind) -> Seen:
+    """The compiled program of a kind, one for all tests."""
+    return Seen(KINDS[kind][0](), chunk=4)
+
+
 @dataclasses.dataclass
 class Ran:
     """What a call of `train` came to."""
@@ -76,8 +83,8 @@ def train(
     on_row=lambda step, row: None,
 ):
     """Train to the end, or until a signal or `stop_at`; the loop sleeps for `pause` seconds at every row."""
-    make, frozen = KINDS[kind]
-    program = program or Seen(algorithm or make(), chunk=4)
+    frozen = KINDS[kind][1]
+    program = program or (Seen(algorithm, chunk=4) if algorithm else program_of(kind))
     lines = []
     policy = Policy(save_every or stop_at or 0, 0.0, keep, keep_every)
     with Preemption() as preemption, lock.hold(folder), Watchdog(0.0, folder) as watchdog:
@@ -106,10 +113,10 @@ def train(
                 program, source, batch=4, steps=steps, seed=0, frozen=frozen(), events=events, resume=session.resume
             )
         except Preempted:
-            return Ran(None, program.batches, lines, True)
+            return Ran(None, list(program.batches), lines, True)
         finally:
             session.close()
-    return Ran(fitted.state, program.batches, lines, False)
+    return Ran(fitted.state, list(program.batches), lines, False)
 
 
 def rows_digest(folder) -> str:

@@ -5,8 +5,7 @@ import gc
 import subprocess
 
 import pytest
-from kinds import KINDS
-from runs import Seen, train
+from runs import train
 from states import opened, same, saved, state_at
 
 from kdjax.errors import UserError
@@ -83,8 +82,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_save(asynchronous, tmp_path, mo
 
 def test_a_whole_run_over_a_disk_that_is_full_for_a_while(tmp_path):
     """The saves at 5 and 10 do not fit; the rows go on, and the end is saved and is the end."""
-    program = Seen(KINDS['logit'][0](), chunk=4)
-    whole = train(tmp_path / 'whole', program=program, save_every=5)
+    whole = train(tmp_path / 'whole', save_every=5)
     with mounted(tmp_path / 'small', 'size=512k') as place:
         (place / 'checkpoints').mkdir()
         ballast = place / 'ballast'
@@ -96,7 +94,7 @@ def test_a_whole_run_over_a_disk_that_is_full_for_a_while(tmp_path):
             if step == 12:
                 ballast.unlink()
 
-        ran = train(place, program=program, save_every=5, on_row=fill, asynchronous=False)
+        ran = train(place, save_every=5, on_row=fill, asynchronous=False)
         told = [line for line in ran.lines if 'was not saved' in line]
         assert [line.split()[1] for line in told] == ['5', '10']
         assert ran.digest == whole.digest and seen == [3, 6, 9, 12, 15, 18, 20]

@@ -1,10 +1,11 @@
 """An interrupted run is the run: state, batches and rows bit for bit, whichever kind, wherever it was cut."""
 
+import functools
 import json
 
 import pytest
 from kinds import KINDS
-from runs import STEPS, Seen, elsewhere, rows_digest, train
+from runs import STEPS, elsewhere, rows_digest, train
 
 from kdjax.run.checkpoints import Checkpoints
 from kdjax.run.identity import state_digest
@@ -16,23 +17,21 @@ NEEDED = ('logit', 'projector', 'average of the student', 'two players', 'cached
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
-    """Program, folder and result of the uninterrupted run of a kind, made once."""
-    known = {}
+    """Folder, digest and batches of the uninterrupted run of a kind, made once."""
 
+    @functools.cache
     def of(kind):
-        if kind not in known:
-            program, folder = Seen(KINDS[kind][0](), chunk=4), tmp_path_factory.mktemp('whole')
-            ran = train(folder, kind=kind, program=program)
-            known[kind] = program, folder, ran.digest, list(ran.batches)
-        return known[kind]
+        folder = tmp_path_factory.mktemp('whole')
+        ran = train(folder, kind=kind)
+        return folder, ran.digest, ran.batches
 
     return of
 
 
 def test_the_same_seed_twice_gives_the_same_bits_of_everything(tmp_path, whole):
     """Parameters, optimizer, averages and rows, each by its sha256; another program, compiled anew."""
-    _, folder, digest, batches = whole('average of the student')
-    again = train(tmp_path, kind='average of the student')
+    folder, digest, batches = whole('average of the student')
+    again = train(tmp_path, kind='average of the student', algorithm=KINDS['average of the student'][0]())
     assert again.digest == digest
     assert again.batches == batches
     assert rows_digest(tmp_path) == rows_digest(folder)
@@ -46,20 +45,19 @@ def test_a_run_that_was_cut_goes_on_bit_for_bit(kind, cut, tmp_path, whole):
     """Rows are means over 3 steps, so that no cut but one falls on a row."""
     if kind not in NEEDED and cut != 7:
         pytest.skip('one cut is enough for this kind')
-    program, folder, digest, batches = whole(kind)
-    first = train(tmp_path, kind=kind, program=program, stop_at=cut)
-    before = list(first.batches)
+    folder, digest, batches = whole(kind)
+    first = train(tmp_path, kind=kind, stop_at=cut)
     assert first.stopped
-    second = train(tmp_path, kind=kind, program=program)
+    second = train(tmp_path, kind=kind)
     assert f'going on from step {cut} of {STEPS}' in second.lines
     assert second.digest == digest
-    assert before + second.batches == batches
+    assert first.batches + second.batches == batches
     assert rows_digest(tmp_path) == rows_digest(folder)
 
 
 @pytest.mark.parametrize('cut', [7])
 def test_a_new_process_goes_on_bit_for_bit(cut, tmp_path, whole):
-    _, folder, digest, batches = whole('projector')
+    folder, digest, batches = whole('projector')
     check_processes(tmp_path, 'projector', cut, digest, batches, folder)
 
 
@@ -67,7 +65,7 @@ def test_a_new_process_goes_on_bit_for_bit(cut, tmp_path, whole):
 @pytest.mark.parametrize('cut', CUTS)
 @pytest.mark.parametrize('kind', NEEDED)
 def test_new_processes_go_on_bit_for_bit(kind, cut, tmp_path, whole):
-    _, folder, digest, batches = whole(kind)
+    folder, digest, batches = whole(kind)
     check_processes(tmp_path, kind, cut, digest, batches, folder)
 
 
@@ -81,34 +79,33 @@ def check_processes(tmp_path, kind, cut, digest, batches, folder):
 
 
 def test_many_cuts_in_one_run(tmp_path, whole):
-    program, folder, digest, _ = whole('logit')
+    folder, digest, _ = whole('logit')
     for cut in (2, 5, 9, 13, 14, 18):
-        assert train(tmp_path, program=program, stop_at=cut).stopped
-    assert train(tmp_path, program=program).digest == digest
+        assert train(tmp_path, stop_at=cut).stopped
+    assert train(tmp_path).digest == digest
     assert rows_digest(tmp_path) == rows_digest(folder)
 
 
 def test_a_finished_run_resumes_to_itself(tmp_path, whole):
-    program, _, digest, _ = whole('logit')
-    train(tmp_path, program=program)
+    _, digest, _ = whole('logit')
+    train(tmp_path)
     rows = rows_digest(tmp_path)
-    again = train(tmp_path, program=program)
+    again = train(tmp_path)
     assert (again.digest, again.batches, rows_digest(tmp_path)) == (digest, [], rows)
 
 
 def test_an_earlier_step_can_be_asked_for_and_the_end_is_the_same(tmp_path, whole):
-    program, folder, digest, _ = whole('logit')
-    train(tmp_path, program=program, save_every=5, keep=9)
-    again = train(tmp_path, program=program, resume='10', save_every=5, keep=9)
+    folder, digest, _ = whole('logit')
+    train(tmp_path, save_every=5, keep=9)
+    again = train(tmp_path, resume='10', save_every=5, keep=9)
     assert 'going on from step 10 of 20' in again.lines
     assert again.digest == digest
     assert rows_digest(tmp_path) == rows_digest(folder)
 
 
 def test_what_is_beyond_the_step_that_was_asked_for_goes(tmp_path, whole):
-    program, *_ = whole('logit')
-    train(tmp_path, program=program, save_every=5, keep=9)
-    train(tmp_path, program=program, resume='10', stop_at=12, keep=9)
+    train(tmp_path, save_every=5, keep=9)
+    train(tmp_path, resume='10', stop_at=12, keep=9)
     kept = Checkpoints(tmp_path / 'checkpoints').steps()
     assert kept == [5, 10, 12]
     assert [json.loads(line)['step'] for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()] == [3, 6, 9, 12]
