@@ -31,7 +31,7 @@ def contestants(case: dict[str, Any]) -> dict[str, Contestant]:
     source, steps = images(2048, case['size']), case['steps']
     algorithm, data = on_labels(model(case['spec'], case['size'])), jax.device_put(source.arrays)
     rows = jnp.asarray(batch_indices(len(source), batch=case['batch'], seed=0, first_step=0, steps=steps))
-    keys = jax.random.split(jax.random.key(0), SEEDS)
+    example, keys = source.take(jax.device_get(rows[0])), jax.random.split(jax.random.key(0), SEEDS)
 
     def loop(state: Any, key: jax.Array) -> Any:
         def step(i: Any, state: Any) -> Any:
@@ -39,7 +39,7 @@ def contestants(case: dict[str, Any]) -> dict[str, Contestant]:
 
         return jax.lax.fori_loop(0, steps, step, state)
 
-    states = jax.jit(jax.vmap(lambda key: algorithm.init(key, {}, source.take(rows[0]))))(keys)
+    states = jax.jit(jax.vmap(lambda key: algorithm.init(key, {}, example)))(keys)
     apart = [jax.tree.map(lambda x, i=i: x[i], states) for i in range(SEEDS)]
     alone = jax.jit(loop, compiler_options=compiler_options())
     at_once = jax.jit(jax.vmap(loop), compiler_options=compiler_options())
@@ -50,8 +50,8 @@ def contestants(case: dict[str, Any]) -> dict[str, Contestant]:
         return (time.perf_counter() - start) / SEEDS
 
     return {
-        'one after the other': lambda _: timed(lambda: [alone(s, k) for s, k in zip(apart, keys, strict=True)]),
-        'together': lambda _: timed(lambda: at_once(states, keys)),
+        'one after the other': lambda steps: timed(lambda: [alone(s, k) for s, k in zip(apart, keys, strict=True)]),
+        'together': lambda steps: timed(lambda: at_once(states, keys)),
     }
 
 
