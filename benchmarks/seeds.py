@@ -39,7 +39,7 @@ def contestants(case: dict[str, Any]) -> dict[str, Contestant]:
 
         return jax.lax.fori_loop(0, steps, step, state)
 
-    states = jax.jit(jax.vmap(lambda key: algorithm.init(key, {}, example)))(keys)
+    states = jax.jit(jax.vmap(algorithm.init, (0, None, None)))(keys, {}, example)
     apart = [jax.tree.map(lambda x, i=i: x[i], states) for i in range(SEEDS)]
     alone = jax.jit(loop, compiler_options=compiler_options())
     at_once = jax.jit(jax.vmap(loop), compiler_options=compiler_options())
