@@ -18,7 +18,10 @@ from stand_in import uninterrupted
 ROOT = pathlib.Path(__file__).parents[2]
 HERE = pathlib.Path(__file__).parent
 
-STEPS, PAUSE = 1000, 0.1
+LIMIT = ('--time=2', '--notice=30')
+"""Slurm may send its signal a minute early, so it comes 30 to 90 s after the start: never before the tasks are there."""
+
+STEPS, PAUSE = 1200, 0.1
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not() or 'Slurm is here')]
 
@@ -45,24 +48,35 @@ def states(out: pathlib.Path, log: str) -> list[str]:
     return [json.loads(path.read_text())['state'] for path in sorted(out.glob('rank*.json'))]
 
 
-def kdjax_run(out: pathlib.Path) -> list[str]:
-    """About 55 seconds on two idle cores: longer than Slurm's shortest time limit less the notice."""
+def kdjax_run(out: pathlib.Path, steps: int) -> list[str]:
+    """Steps for more than 90 seconds on two idle cores: longer than it takes until Slurm's signal has come."""
     kdjax = str(pathlib.Path(sys.executable).with_name('kdjax'))
-    return [kdjax, 'run', 'quickstart', '--arm', 'kd', '--out', str(out), '--steps', '80000', '--teacher-steps', '40']
+    return [
+        kdjax, 'run', 'quickstart', '--arm', 'kd', '--out', str(out), '--steps', str(steps), '--teacher-steps', '40',
+    ]  # fmt: skip
 
 
 def last_hash(out: pathlib.Path, log: str) -> str:
-    """The sha256 of the state, which `kdjax run` prints last."""
+    """The sha256 of the state, which rank 0 prints last."""
     return re.findall(rf'{re.escape(str(out))} ([0-9a-f]{{64}})$', log, re.M)[-1]
 
 
-def kdjax_run_here(out: pathlib.Path) -> str:
-    found = subprocess.run(kdjax_run(out), capture_output=True, text=True, check=True)
-    return last_hash(out, found.stdout)
+def real(tasks: int, steps: int) -> Program:
+    """`kdjax run`; by itself on this machine for comparison, in as many processes."""
+
+    def here(out: pathlib.Path) -> str:
+        group = ['local', f'--procs={tasks}', '--devices=1', '--', *kdjax_run(out, steps)]
+        environment = os.environ | {'PYTHONPATH': str(ROOT)}
+        found = subprocess.run(
+            [sys.executable, '-m', 'launch', *group], env=environment, capture_output=True, text=True, check=True
+        )
+        return last_hash(out, found.stdout)
+
+    return Program(tasks, lambda out: kdjax_run(out, steps), last_hash, here)
 
 
 STAND_IN = Program(2, stand_in, states, lambda out: [uninterrupted(STEPS)] * 2)
-KDJAX_RUN = Program(1, kdjax_run, last_hash, kdjax_run_here)
+PROGRAMS = {'stand-in': STAND_IN, 'kdjax run': real(1, 200_000), 'kdjax run in two tasks': real(2, 5000)}
 
 
 def launch(environment: dict[str, str], folder: pathlib.Path, *arguments: str) -> str:
@@ -80,12 +94,12 @@ def slurm(tmp_path_factory):
         yield environment
 
 
-@pytest.mark.parametrize('program', [STAND_IN, KDJAX_RUN], ids=['stand-in', 'kdjax run'])
+@pytest.mark.parametrize('program', PROGRAMS.values(), ids=PROGRAMS)
 def test_the_time_limit_costs_nothing(slurm, tmp_path, monkeypatch, program):
     for environment in (slurm, os.environ):
         monkeypatch.setitem(environment, 'KDJAX_STORE', str(tmp_path / 'store'))
     out = tmp_path / 'run'
-    options = ['--id=two', f'--tasks={program.tasks}', '--time=1', '--notice=45', '--restarts=40']
+    options = ['--id=two', f'--tasks={program.tasks}', '--devices=1', *LIMIT, '--restarts=40']
     launch(slurm, tmp_path, *options, '--', *program.command(out))
     log = tmp_path / 'runs/launch/two/attempts.txt'
 
@@ -95,7 +109,7 @@ def test_the_time_limit_costs_nothing(slurm, tmp_path, monkeypatch, program):
     wait_until(ended, 1200, f'the job ends with exit code 0; {log} has what came')
     codes = [line.rpartition(' ')[2] for line in log.read_text().splitlines()]
     assert len(codes) >= 2
-    assert set(codes[:-1]) == {'75'}
+    assert {'75'} <= set(codes[:-1]) <= {'75', '143'}, '143: the signal came before the program had begun to listen'
     printed = (tmp_path / 'runs/launch/two/log.txt').read_text()
     assert program.outcome(out, printed) == program.uninterrupted(tmp_path / 'other')
     assert 'exit code 75' in launch(slurm, tmp_path, 'status', 'two')
