@@ -147,7 +147,7 @@ class TestVerify:
         mine = tmp_path / 'mine' / 'own.py'
         mine.parent.mkdir()
         mine.write_text((home / 'experiments' / 'logits' / 'small.py').read_text())
-        code, out, _ = kdjax('verify', mine, '--site', tmp_path / 'site')
+        code, _, _ = kdjax('verify', mine, '--site', tmp_path / 'site')
         assert code == 0
         assert records.load(mine.with_suffix('.json'))['experiment'] == 'mine/own'
         assert 'mine/own' in (tmp_path / 'site' / 'index.html').read_text()
