@@ -25,6 +25,7 @@ from kdjax.algorithms.algorithm import State
 from kdjax.errors import UserError
 from kdjax.run import distributed, manifest
 from kdjax.run.manifest import Damaged
+from kdjax.run.saving import Together
 
 TEMPORARY, STATE, BESIDE = '.temporary', 'state', 'beside.npz'
 
@@ -91,13 +92,16 @@ class Checkpoints:
         self._asynchronous = asynchronous
         self._temporary = self.folder / TEMPORARY
         self._thread: threading.Thread | None = None
-        self._writer = ocp.AsyncCheckpointer(ocp.StandardCheckpointHandler())
+        self._together = Together()
+        options = ocp.AsyncOptions(barrier_sync_fn=self._together.barrier)
+        self._writer = ocp.AsyncCheckpointer(ocp.StandardCheckpointHandler(), async_options=options)
         if distributed.is_writer():
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 _delete(self._temporary)
             except OSError as error:
                 raise UserError(f'{self.folder} cannot be written ({error}): choose another --out') from error
+        distributed.barrier('checkpoints')
 
     def steps(self) -> list[int]:
         """Committed steps, in order: those with a valid manifest and files of the right size."""
@@ -116,6 +120,7 @@ class Checkpoints:
         leaves = manifest.describe(state)
         try:
             self._prepare(beside or {}, sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
+            self._together.begin()
             self._writer.save(self._temporary / STATE, args=ocp.args.StandardSave(_apart(state)))
         except Exception as error:
             self._failed(step, error)
@@ -231,6 +236,7 @@ class Checkpoints:
     def _finish(self, step: int, leaves: dict[str, str]) -> None:
         try:
             self._writer.wait_until_finished()
+            self._together.end()
             if distributed.is_writer():
                 self._commit(step, leaves)
         except Exception as error:
@@ -259,6 +265,7 @@ class Checkpoints:
         _delete(self._temporary)
 
     def _failed(self, step: int, error: Exception) -> None:
+        self._together.fail(error)
         if not distributed.is_writer():
             return
         with contextlib.suppress(OSError):

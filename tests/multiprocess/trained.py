@@ -69,9 +69,7 @@ def train(layout: Layout, source: Any, steps: int = STEPS) -> dict[str, Any]:
     weights = named('mlp-16', **SHAPE).init(jax.random.key(1), in_memory().image[:BATCH])
     rows: list[dict[str, float]] = []
     events = Events(log_every=1, on_log=lambda step, row: rows.append(row))
-    fit(
-        program, source, batch=BATCH, steps=steps, seed=SEED, frozen=program.place({'teacher': weights}), events=events
-    )
+    fit(program, source, batch=BATCH, steps=steps, seed=SEED, frozen=program.place({'teacher': weights}), events=events)
     return {
         'losses': [row['student/loss'].hex() for row in rows],
         'orders': [row['order'] for row in rows],
