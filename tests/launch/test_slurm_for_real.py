@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 HERE = pathlib.Path(__file__).parent
 
 LIMIT = ('--time=2', '--notice=30')
-"""Slurm may send its signal a minute early, so it comes 30 to 90 s after the start: never before the tasks are there."""
+"""Slurm may send its signal a minute early, so it comes 30 to 90 s after the start, when the tasks are there."""
 
 STEPS, PAUSE = 1200, 0.1
 
