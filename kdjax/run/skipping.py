@@ -28,7 +28,9 @@ def skipping(algorithm: Algorithm) -> Algorithm:
         said = {name: jnp.where(good, value, jnp.zeros_like(value)) for name, value in metrics.items()}
         return kept | {'step': moved['step']}, said | {SKIPPED: jnp.where(good, 0.0, 1.0)}
 
-    return dataclasses.replace(algorithm, step=step)
+    under = algorithm.under
+    again = None if under is None else lambda execution: skipping(under(execution))
+    return dataclasses.replace(algorithm, step=step, under=again)
 
 
 def finite(tree: Any) -> jax.Array:

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from kinds import ADAM
-from runs import SOURCE, Seen, rows, rows_digest, train
+from one_run import SOURCE, Seen, rows, rows_digest, train
 from tiny import batch, mlp
 
 from kdjax.algorithms import supervised
+from kdjax.algorithms.algorithm import Execution, executed
 from kdjax.data.batches import batch_indices
 from kdjax.objectives import hard_labels
 from kdjax.run.course import Course
@@ -45,6 +46,12 @@ class TestSkip:
         assert int(state.pop('step')) == int(first.pop('step')) + 1
         assert state_digest(state) == state_digest(first)
         assert metrics['skipped'] == 1 and metrics['student/loss'] == 0
+
+    def test_it_skips_however_the_step_is_executed(self):
+        example, key = jax.tree.map(jnp.asarray, batch()), jax.random.key(0)
+        algorithm = executed(skipping(nan_at(0)), Execution(accumulate=2))
+        _, metrics = jax.jit(algorithm.step)(algorithm.init(key, {}, example), {}, example, key)
+        assert metrics['skipped'] == 1
 
     def test_a_finite_step_is_the_step(self):
         example, key = jax.tree.map(jnp.asarray, batch()), jax.random.key(0)
