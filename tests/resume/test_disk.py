@@ -5,7 +5,7 @@ import gc
 import subprocess
 
 import pytest
-from runs import train
+from one_run import train
 from states import opened, same, saved, state_at
 
 from kdjax.errors import UserError

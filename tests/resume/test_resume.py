@@ -5,7 +5,7 @@ import json
 
 import pytest
 from kinds import KINDS
-from runs import STEPS, elsewhere, rows_digest, train
+from one_run import STEPS, elsewhere, rows_digest, train
 
 from kdjax.run.checkpoints import Checkpoints
 from kdjax.run.identity import state_digest

@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from runs import command, elsewhere, rows_digest, train
+from one_run import command, elsewhere, rows_digest, train
 
 from kdjax.run.checkpoints import TEMPORARY
 from kdjax.run.manifest import Damaged, check

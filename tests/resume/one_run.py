@@ -1,4 +1,4 @@
-"""A run in its folder, here or in a process of its own: `python runs.py FOLDER '{"kind": "logit"}'`."""
+"""A run in its folder, here or in a process of its own: `python one_run.py FOLDER '{"kind": "logit"}'`."""
 
 import dataclasses
 import functools
