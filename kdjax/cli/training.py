@@ -20,7 +20,7 @@ from kdjax.run.folder import Folder
 from kdjax.run.preemption import Preemption
 from kdjax.run.session import ROLLBACKS, Session, check_resume
 from kdjax.run.skipping import skipping
-from kdjax.run.stages import Executor
+from kdjax.run.stages import Executor, machine
 from kdjax.run.store import Store
 from kdjax.run.watchdog import Watchdog
 from kdjax.run.writers import tracker
@@ -79,7 +79,8 @@ def run(arguments: list[str]) -> int:
     path = asked.out or pathlib.Path('runs') / found.name / arm / str(asked.seed)
     preflight.check(path, preflight.file_digest(found.path))
     with Preemption() as preemption, lock.hold(path), Watchdog(asked.hang_seconds, path) as watchdog:
-        folder = _folder(path, asked.seed, found, arm, config, stage)
+        layout = asked.layout()
+        folder = _folder(path, asked.seed, found, arm, config, stage, machine(layout, asked.execution()))
         with progress(f'{found.name} {arm}') as (advance, say):
 
             def report(line: str) -> None:
@@ -89,9 +90,12 @@ def run(arguments: list[str]) -> int:
             def on_row(step: int, row: dict[str, float]) -> None:
                 advance(step, stage.steps, f'loss {row["student/loss"]:.4f}' if 'student/loss' in row else '')
 
+            checkpoints = Checkpoints(
+                path / 'checkpoints', policy=policy, asynchronous=asked.save_in_background, report=report
+            )
             session = Session(
                 folder,
-                Checkpoints(path / 'checkpoints', policy=policy, asynchronous=asked.save_in_background, report=report),
+                checkpoints,
                 steps=stage.steps,
                 resume=asked.resume,
                 preemption=preemption,
@@ -102,9 +106,12 @@ def run(arguments: list[str]) -> int:
             events = session.events(
                 log_every=asked.log_every, on_row=on_row, rollbacks=ROLLBACKS if asked.on_nan == 'rollback' else 0
             )
+            store = Store()
             executor = Executor(
-                Store(), module=found.module.__name__, say=say, layout=asked.layout(), execution=asked.execution()
+                store, module=found.module.__name__, say=say, layout=layout, execution=asked.execution()
             )
+            if not executor.go_on(stage, asked.seed, folder.made_of) and checkpoints.steps():
+                report(f'what the run began with is not in the store {store.root}: it is made again, here')
             try:
                 _, _, info = executor.train(
                     _guarded(stage, asked.on_nan), asked.seed, events=events, resume=session.resume
@@ -128,12 +135,14 @@ def _guarded(stage: Train, on_nan: str) -> Train:
     return dataclasses.replace(stage, algorithm=skipping(stage.algorithm)) if on_nan == 'skip' else stage
 
 
-def _folder(path: pathlib.Path, seed: int, found: Found, arm: str, config: Any, stage: Train) -> Folder:
+def _folder(
+    path: pathlib.Path, seed: int, found: Found, arm: str, config: Any, stage: Train, made_on: dict[str, Any]
+) -> Folder:
     settings = {'experiment': found.name, 'arm': arm, 'seed': seed, **dataclasses.asdict(config)}
     made_of = {
         'code': identity.code(found.module.__name__),
         'data': stage.data.identity,
         'versions': identity.versions(),
-        'device': identity.device(),
+        **made_on,
     }
-    return Folder(path, config=settings, made_of=made_of, may_differ=('device',))
+    return Folder(path, config=settings, made_of=made_of, may_differ=tuple(made_on))

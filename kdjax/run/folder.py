@@ -20,7 +20,7 @@ class Folder:
     """config.json, identity.json, metrics.jsonl, events.jsonl, checkpoints/, result.json.
 
     Opening a folder that holds another configuration is refused, with the difference; so is other code or data. What
-    `may_differ` (the device, say) is noted instead.
+    `may_differ` (the device, say) is noted instead; `made_of` is what the folder was first made of.
     """
 
     def __init__(
@@ -30,18 +30,19 @@ class Folder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._claim('config.json', config, ())
-            self._claim('identity.json', made_of, may_differ)
+            self.made_of = self._claim('identity.json', made_of, may_differ)
         except OSError as error:
             raise UserError(f'the run folder {path} cannot be made ({error}): choose another with --out') from error
 
-    def _claim(self, name: str, content: dict[str, Any], may_differ: tuple[str, ...]) -> None:
+    def _claim(self, name: str, content: dict[str, Any], may_differ: tuple[str, ...]) -> dict[str, Any]:
         file = self.path / name
         text = json.dumps(finite(content), indent=1, sort_keys=True) + '\n'
+        new = json.loads(text)
         if distributed.decide(not file.exists(), f'new {name}'):
             if distributed.is_writer():
                 write_atomically(file, text)
-            return
-        old, new = json.loads(file.read_text()), json.loads(text)
+            return new
+        old = json.loads(file.read_text())
         changed = {
             k: f'{k}: {old.get(k)!r} there, {new.get(k)!r} now' for k in sorted(old | new) if old.get(k) != new.get(k)
         }
@@ -53,6 +54,7 @@ class Folder:
             )
         for said in changed.values():
             self.note('changed', said)
+        return old
 
     def note(self, event: str, line: str) -> None:
         """Add a line to events.jsonl: what happened to the run, for people. It never stops a run."""

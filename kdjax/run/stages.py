@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -35,6 +35,11 @@ ADDS_UP = ('student_flops', 'teacher_flops', 'teacher_queries', 'seconds')
 Say = Callable[[str], None]
 
 
+def machine(layout: Layout, execution: Execution) -> dict[str, Any]:
+    """What the rounding of a stage that trains depends on, besides what it is told."""
+    return {'device': identity.device(), 'layout': layout.identity, 'execution': dataclasses.asdict(execution)}
+
+
 class Executor:
     """Runs stages for the seeds of a verification. Compiled programs are kept, so seeds share them.
 
@@ -55,7 +60,20 @@ class Executor:
     ):
         self.store, self.module, self.base_seed, self.say = store, module, base_seed, say
         self.layout, self.execution = layout or single(), execution
+        self._made_on = machine(self.layout, execution)
         self._programs: dict[int, Program] = {}
+
+    def go_on(self, stage: Stage, seed: int, began: Mapping[str, Any]) -> bool:
+        """Read what the stages before this one made on the machine `began`; False if it is not all in the store.
+
+        A run that began there goes on with it: a teacher that is trained again elsewhere is another, by its rounding.
+        """
+        here, self._made_on = self._made_on, {name: began.get(name) for name in self._made_on}
+        before = [made for (made,) in graph(stage).values() if made is not stage]
+        found = distributed.decide(all(self.store.has(self.digest(made, seed)) for made in before), 'began')
+        if not found:
+            self._made_on = here
+        return found
 
     def run(self, stage: Stage, seed: int) -> Artifact:
         """The artifact of a stage, from the store or made now: by all processes together, and kept by one."""
@@ -92,11 +110,11 @@ class Executor:
             'inputs': {n: [self.digest(o.stage, seed), o.path] for n, o in stage.inputs.items()},
             'seed': self._seed(stage, seed),
             'versions': identity.versions(),
-            'device': identity.device(),
+            'device': self._made_on['device'],
         }
         if isinstance(stage, Train):
             own |= {'steps': stage.steps, 'batch': stage.batch}
-            own |= {'layout': self.layout.identity, 'execution': dataclasses.asdict(self.execution)}
+            own |= {name: self._made_on[name] for name in ('layout', 'execution')}
             if stage.reference is not None:
                 own['reference'] = [self.digest(stage.reference.stage, seed), stage.reference.path]
             if stage.facts:
