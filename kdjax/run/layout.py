@@ -11,12 +11,12 @@ import dataclasses
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from kdjax.errors import UserError, unknown
 from kdjax.models.model import Rules
@@ -40,7 +40,7 @@ class MeshShape:
     fsdp: int = 1
     tensor: int = 1
 
-    def mesh(self, devices: list[jax.Device] | None = None) -> Mesh:
+    def mesh(self, devices: Sequence[Any] | None = None) -> Mesh:
         """The mesh of these devices; all there are unless given. Raises `UserError` where they do not divide."""
         devices = jax.devices() if devices is None else devices
         inner = self.fsdp * self.tensor
@@ -85,13 +85,13 @@ def read_rules(texts: tuple[str, ...]) -> Rules:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """A mesh, and how state and frozen arrays are split over it.
+    """A mesh, or the plan of one, and how state and frozen arrays are split over it.
 
     own: rules of the user, over paths of the state; they replace those of the models.
     student, teacher: which axes may split the weights of those who learn, and of those who teach.
     """
 
-    mesh: Mesh
+    mesh: Mesh | AbstractMesh
     own: Rules = ()
     student: str = 'both'
     teacher: str = 'both'

@@ -1,0 +1,48 @@
+"""Eight devices compute what one does, however arrays are split; checkpoints move between numbers of devices."""
+
+import json
+import math
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+
+
+def asked(which: str, seconds: float) -> dict:
+    found = subprocess.run(
+        [sys.executable, '-W', 'error', str(HERE / 'eight.py'), which], cwd=HERE, capture_output=True, text=True,
+        timeout=seconds,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr[-3000:]
+    return json.loads(found.stdout.splitlines()[-1])
+
+
+def check(said: dict) -> None:
+    for name, found in {**said['meshes'], 'disk': said['disk']}.items():
+        assert found['weights'] < 2e-6, (name, found)
+        assert found['losses'] < 1e-6, (name, found)
+        assert math.isfinite(found['losses']), name
+    assert said['draws'] == 1
+
+
+def test_meshes_agree_with_one_device_and_split_what_they_promise():
+    said = asked('fast', 600)
+    check(said)
+    shares = {name: (round(f['share'], 2), round(f['teacher_share'], 2)) for name, f in said['meshes'].items()}
+    assert shares['vit 8 1 1 both both'] == (1, 1)
+    assert shares['vit 1 8 1 both replicated'] == (0.12, 1)
+    student, teacher = shares['vit 2 2 2 both fsdp']
+    assert student < 0.51 and teacher == 0.5
+
+
+@pytest.mark.slow
+def test_every_kind_on_every_mesh_and_every_way_to_place_a_teacher():
+    said = asked('slow', 3000)
+    check(said)
+    print(said['topologies'])
+    for name, (same, off) in said['topologies'].items():
+        assert same, name
+        assert off < 1e-5, (name, off)
