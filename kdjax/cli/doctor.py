@@ -15,8 +15,9 @@ from kdjax.cli.parsing import options
 from kdjax.cli.printing import printer, table
 from kdjax.data.cache import cache_folder
 from kdjax.errors import UserError
-from kdjax.run import distributed, identity, preflight
+from kdjax.run import identity
 from kdjax.run.find import names
+from kdjax.run.group import distributed, preflight
 from kdjax.run.store import Store
 
 

@@ -43,7 +43,7 @@ def console() -> int:
     import jax
 
     from kdjax.data.cache import cache_folder
-    from kdjax.run import distributed
+    from kdjax.run.group import distributed
 
     if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
         jax.config.update('jax_compilation_cache_dir', str(cache_folder() / 'compilations'))

@@ -13,8 +13,8 @@ from typing import Any
 import tyro
 
 from kdjax.errors import UserError, unknown
-from kdjax.run.plan import flags, flat
-from kdjax.run.sweep import Point, Sweep, chain, product, values, zipped
+from kdjax.run.sweeps.combinators import Point, Sweep, chain, product, values, zipped
+from kdjax.run.sweeps.plan import flags, flat
 
 MOST_POINTS = 10_000
 

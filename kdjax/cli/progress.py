@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from kdjax.run import distributed
+from kdjax.run.group import distributed
 
 Advance = Callable[[int, int, str], None]
 

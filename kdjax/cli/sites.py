@@ -12,7 +12,7 @@ from kdjax.data import load
 from kdjax.errors import UserError
 from kdjax.report.site import write_site
 from kdjax.run.find import Found, find, home, names
-from kdjax.run.standing import SWEEPS, standings
+from kdjax.run.sweeps.standing import SWEEPS, standings
 
 
 def results_folder() -> pathlib.Path:

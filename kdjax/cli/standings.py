@@ -10,9 +10,9 @@ from rich.markup import escape
 
 from kdjax.cli.printing import printer, table
 from kdjax.report import numbers
-from kdjax.run.outcomes import Outcomes
-from kdjax.run.plan import Plan, Trial, flags
-from kdjax.run.standing import Place, Standing, said, value_of
+from kdjax.run.sweeps.outcomes import Outcomes
+from kdjax.run.sweeps.plan import Plan, Trial, flags
+from kdjax.run.sweeps.standing import Place, Standing, said, value_of
 
 WHERE = {
     'validation': 'validation split, on which values are chosen',

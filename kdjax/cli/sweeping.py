@@ -19,14 +19,16 @@ from kdjax.cli.standings import best, show_plan, show_standing
 from kdjax.errors import UserError, unknown
 from kdjax.record import finite
 from kdjax.report.numbers import BETTER, base
-from kdjax.run import distributed, handing, lock, plan
+from kdjax.run import lock
 from kdjax.run.find import Found
-from kdjax.run.outcomes import Outcome, Outcomes, worst
-from kdjax.run.plan import Plan, Trial, result
+from kdjax.run.group import distributed
 from kdjax.run.preemption import PREEMPTED, Preemption
-from kdjax.run.standing import SWEEPS, standing
-from kdjax.run.sweep import Sweep as Points
-from kdjax.run.trials import run_here
+from kdjax.run.sweeps import handing, plan
+from kdjax.run.sweeps.combinators import Sweep as Points
+from kdjax.run.sweeps.outcomes import Outcome, Outcomes, worst
+from kdjax.run.sweeps.plan import Plan, Trial, result
+from kdjax.run.sweeps.standing import SWEEPS, standing
+from kdjax.run.sweeps.trials import run_here
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Sweep:
     each: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
     """FIELD=VALUE,VALUE FIELD=VALUE,VALUE: one field at a time, the others as the experiment has them."""
     use: str = ''
-    """FILE.py:NAME: a sweep written in Python, with `kdjax.run.sweep`; the file keeps it under NAME in `sweeps`."""
+    """FILE.py:NAME: a sweep written in Python (`kdjax.run.sweeps.combinators`), kept under NAME in its `sweeps`."""
     arm: tuple[str, ...] = ()
     """Which arms; default is the first that a claim puts forward."""
     seeds: int = 3

@@ -13,10 +13,11 @@ from kdjax.cli.parsing import with_overrides
 from kdjax.cli.progress import progress
 from kdjax.errors import unknown
 from kdjax.report.run_figures import draw
-from kdjax.run import distributed, identity, lock, preflight
+from kdjax.run import identity, lock
 from kdjax.run.checkpoints import Checkpoints, Policy
 from kdjax.run.find import Found
 from kdjax.run.folder import Folder
+from kdjax.run.group import distributed, preflight
 from kdjax.run.preemption import Preemption
 from kdjax.run.session import ROLLBACKS, Session, check_resume
 from kdjax.run.skipping import skipping

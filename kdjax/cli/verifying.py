@@ -19,9 +19,9 @@ from kdjax.cli.progress import progress
 from kdjax.cli.sites import record_path, write_report
 from kdjax.errors import UserError
 from kdjax.metrics.paired import mean_interval
-from kdjax.run import distributed, preflight
 from kdjax.run import verify as verification
 from kdjax.run.find import Found
+from kdjax.run.group import distributed, preflight
 from kdjax.run.store import Store
 
 

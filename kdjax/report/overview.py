@@ -10,7 +10,7 @@ from kdjax.report.coverage import Entry, Page
 from kdjax.report.layout import badge, page, section
 from kdjax.report.markup import Safe, join, link, tag
 from kdjax.report.sweeps import listing
-from kdjax.run.standing import Standing
+from kdjax.run.sweeps.standing import Standing
 
 RULE = (
     'Reproduced: the 95 % interval of the paired difference lies on the claimed side of zero (or of the '

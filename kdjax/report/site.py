@@ -15,7 +15,7 @@ from kdjax.report.coverage import Page, entries
 from kdjax.report.detail import Images, detail
 from kdjax.report.overview import overview
 from kdjax.report.sweeps import path, sweep_page
-from kdjax.run.standing import Standing
+from kdjax.run.sweeps.standing import Standing
 
 
 def write_site(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kdjax.report import figures, numbers
 from kdjax.report.layout import page, section
 from kdjax.report.markup import Content, Safe, join, link, table, tag
-from kdjax.run.standing import Place, Standing, said
+from kdjax.run.sweeps.standing import Place, Standing, said
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -23,7 +23,8 @@ import orbax.checkpoint as ocp
 
 from kdjax.algorithms.algorithm import State
 from kdjax.errors import UserError
-from kdjax.run import distributed, manifest
+from kdjax.run import manifest
+from kdjax.run.group import distributed
 from kdjax.run.manifest import Damaged
 from kdjax.run.saving import Together
 

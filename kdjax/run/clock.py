@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from kdjax.run import distributed
+from kdjax.run.group import distributed
 
 LOOKS = 100
 """How often the clock is looked at, at least, in the time between two saves."""

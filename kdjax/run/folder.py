@@ -11,7 +11,7 @@ from typing import Any
 
 from kdjax.errors import UserError
 from kdjax.record import finite, write_atomically
-from kdjax.run import distributed
+from kdjax.run.group import distributed
 
 ROWS, EVENTS = 'metrics.jsonl', 'events.jsonl'
 

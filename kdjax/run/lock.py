@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator
 
 from kdjax.errors import UserError
-from kdjax.run import distributed
+from kdjax.run.group import distributed
 
 NAME = 'lock'
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from kdjax.run import distributed
+from kdjax.run.group import distributed
 
 
 class Pace:

@@ -8,7 +8,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-from kdjax.run import distributed
+from kdjax.run.group import distributed
 
 PREEMPTED = 75
 """The exit code that means: run the same command again. What shells call EX_TEMPFAIL."""

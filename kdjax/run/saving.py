@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from kdjax.run import distributed
+from kdjax.run.group import distributed
 
 
 class Together:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 from kdjax.algorithms.algorithm import State
 from kdjax.errors import UserError
-from kdjax.run import distributed
 from kdjax.run.checkpoints import Checkpoints
 from kdjax.run.clock import Clock
 from kdjax.run.course import Course
 from kdjax.run.fit import Ask, Events
 from kdjax.run.folder import ROWS, Folder
+from kdjax.run.group import distributed
 from kdjax.run.preemption import Preemption
 from kdjax.run.watchdog import Watchdog
 from kdjax.run.writers import Jsonl, Nowhere, Writer

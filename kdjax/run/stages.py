@@ -12,9 +12,10 @@ import numpy as np
 
 from kdjax.algorithms.algorithm import PLAIN, Execution, State, executed
 from kdjax.experiment import ARM
-from kdjax.run import distributed, identity
+from kdjax.run import identity
 from kdjax.run.course import Course
 from kdjax.run.fit import Events, fit, predict
+from kdjax.run.group import distributed
 from kdjax.run.layout import Layout, single
 from kdjax.run.program import Program
 from kdjax.run.store import Store

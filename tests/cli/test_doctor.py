@@ -7,8 +7,8 @@ import pytest
 
 from kdjax.cli import doctor
 from kdjax.errors import UserError
-from kdjax.run import distributed, preflight
-from kdjax.run.preflight import Rank
+from kdjax.run.group import distributed, preflight
+from kdjax.run.group.preflight import Rank
 
 
 @pytest.fixture

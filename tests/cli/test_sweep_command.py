@@ -19,9 +19,10 @@ import pytest
 from kdjax.cli.main import main
 from kdjax.cli.parsing import with_overrides
 from kdjax.cli.training import Run
-from kdjax.run import lock, plan, trials
-from kdjax.run.outcomes import worst
-from kdjax.run.standing import standing
+from kdjax.run import lock
+from kdjax.run.sweeps import plan, trials
+from kdjax.run.sweeps.outcomes import worst
+from kdjax.run.sweeps.standing import standing
 
 EXPERIMENT = '''
     """A made-up note."""
@@ -63,7 +64,7 @@ EXPERIMENT = '''
 '''
 
 WRITTEN = """
-    from kdjax.run.sweep import prefix, product, values
+    from kdjax.run.sweeps.combinators import prefix, product, values
 
     sweeps = {
         'deep': product(prefix('inner', values('rate', 0.1, 0.2)), values('temperature', 1.0, 2.0)),
@@ -477,7 +478,7 @@ BAD = {
 
 @pytest.mark.parametrize('case', BAD)
 def test_bad_input_exits_1_and_names_the_remedy(case, sweep, monkeypatch):
-    monkeypatch.setattr('kdjax.run.handing._checkout', Path)
+    monkeypatch.setattr('kdjax.run.sweeps.handing._checkout', Path)
     monkeypatch.setattr('kdjax.cli.overrides.MOST_POINTS', 12)
     arguments, message = BAD[case]
     code, out, err = sweep(*arguments)
@@ -489,7 +490,7 @@ def test_bad_input_exits_1_and_names_the_remedy(case, sweep, monkeypatch):
 
 
 def test_a_sweep_in_a_group_of_processes(sweep, monkeypatch):
-    monkeypatch.setattr('kdjax.run.distributed.ranks', lambda: 4)
+    monkeypatch.setattr('kdjax.run.group.distributed.ranks', lambda: 4)
     code, _, err = sweep('--over', 'temperature=1')
     assert code == 1
     assert 'a sweep is one process, here are 4: start it alone' in err

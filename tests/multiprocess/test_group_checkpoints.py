@@ -12,7 +12,7 @@ from kdjax.run.checkpoints import Checkpoints, Policy
 
 PROGRAM = """
 import json, pathlib, sys
-from kdjax.run import distributed
+from kdjax.run.group import distributed
 distributed.start()
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P

@@ -12,7 +12,7 @@ TOGETHER = """
     import pathlib, signal, sys
     import jax, jax.numpy as jnp, numpy as np
     from kdjax.errors import UserError
-    from kdjax.run import distributed, preflight
+    from kdjax.run.group import distributed, preflight
 
     def refused(*given):
         try:
@@ -85,7 +85,7 @@ def test_two_join_agree_compare_and_stop_at_the_same_step(tmp_path):
 
 CRASH = """
     import sys, time
-    from kdjax.run import distributed
+    from kdjax.run.group import distributed
     distributed.PATIENCE_SECONDS = 0.5
 
     def main():
@@ -119,7 +119,7 @@ def test_four_stop_at_the_same_step_though_two_are_asked(number, tmp_path):
 COLLECTIVE = """
     import sys
     import jax, jax.numpy as jnp, numpy as np
-    from kdjax.run import distributed
+    from kdjax.run.group import distributed
 
     def main():
         mesh = jax.make_mesh((jax.device_count(),), ('data',))
@@ -150,7 +150,7 @@ def test_all_end_within_20_seconds_of_a_kill(victim, tmp_path):
 
 WAITS = """
     import sys, time
-    from kdjax.run import distributed
+    from kdjax.run.group import distributed
 
     def main():
         print('waiting', flush=True)
@@ -184,7 +184,7 @@ def test_a_signal_that_nobody_handles_still_ends_a_rank(tmp_path):
 
 ALL_WRONG = """
     import sys, time
-    from kdjax.run import distributed
+    from kdjax.run.group import distributed
 
     def main():
         time.sleep(distributed.rank())
@@ -212,7 +212,7 @@ def test_a_rank_that_does_not_come_is_named_by_the_command(tmp_path):
 
 ABSENT = """
     import sys
-    from kdjax.run import distributed
+    from kdjax.run.group import distributed
 
     def main():
         if distributed.rank() == 0:

@@ -8,8 +8,8 @@ import pytest
 
 from kdjax.cli import main
 from kdjax.errors import UserError
-from kdjax.run import distributed, membership
-from kdjax.run.membership import Membership
+from kdjax.run.group import distributed, membership
+from kdjax.run.group.membership import Membership
 
 NAMED = {'KDJAX_COORDINATOR': 'node1:1234', 'KDJAX_PROCESSES': '4', 'KDJAX_PROCESS': '3'}
 SLURM = {

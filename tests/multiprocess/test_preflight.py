@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from kdjax.errors import UserError
-from kdjax.run import distributed, preflight
-from kdjax.run.preflight import Rank
+from kdjax.run.group import distributed, preflight
+from kdjax.run.group.preflight import Rank
 
 SAME = {'kdjax': 'aaaa', 'experiment': 'bbbb', 'python': '3.11.7', 'jax': '0.10.2', 'devices': '4 x v5e (tpu)'}
 GOOD = [Rank(f'node{i}', dict(SAME, processes='3'), 100.0 + i) for i in range(3)]

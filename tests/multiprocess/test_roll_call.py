@@ -9,8 +9,8 @@ import pytest
 from processes import free_port
 
 from kdjax.errors import UserError
-from kdjax.run import roll_call
-from kdjax.run.membership import Membership
+from kdjax.run.group import roll_call
+from kdjax.run.group.membership import Membership
 
 
 def called(members, seconds=10.0):

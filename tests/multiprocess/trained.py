@@ -17,8 +17,8 @@ from kdjax.algorithms import supervised
 from kdjax.data.dataset import ArraySource
 from kdjax.models.named import named
 from kdjax.objectives import hard_labels, kl
-from kdjax.run import distributed
 from kdjax.run.fit import Events, fit
+from kdjax.run.group import distributed
 from kdjax.run.layout import Layout, read_mesh
 from kdjax.run.program import Program
 

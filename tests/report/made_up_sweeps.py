@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from kdjax.run.plan import Plan, Trial
-from kdjax.run.standing import Place, Standing
+from kdjax.run.sweeps.plan import Plan, Trial
+from kdjax.run.sweeps.standing import Place, Standing
 
 TEMPERATURES, MODELS, ARMS, SEEDS = (1.0, 2.0, 4.0, 16.0), ('mlp-8', 'mlp-64'), ('kd', 'labels'), (0, 1, 2)
 

@@ -120,7 +120,7 @@ class TestRefused:
 
     def test_two_rules_that_disagree(self):
         rules = (*RULES, ('kernel', ('tensor', None)))
-        with pytest.raises(UserError, match=r"a model's rules disagree: '.*' .* and 'kernel' .*: narrow one of the pat"):
+        with pytest.raises(UserError, match=r"a model's rules disagree: '.*' .* and 'kernel' .*: narrow"):
             layout().of_state(STATE, rules)
 
     def test_a_rule_with_more_axes_than_the_array(self):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdjax.errors import UserError
-from kdjax.run.sweep import chain, fields, prefix, product, values, zipped
+from kdjax.run.sweeps.combinators import chain, fields, prefix, product, values, zipped
 
 A = values('a', 1, 2)
 B = values('b', 'x', 'y', 'z')

@@ -22,7 +22,8 @@ import jax
 
 import kdjax
 from kdjax.errors import UserError
-from kdjax.run import distributed, identity
+from kdjax.run import identity
+from kdjax.run.group import distributed
 
 SKEW_SECONDS = 10.0
 """Clocks further apart than this make nonsense of schedules by the clock and of the order of log lines."""

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 from kdjax.errors import UserError
 from kdjax.record import write_atomically
-from kdjax.run.plan import Trial, result
 from kdjax.run.preemption import PREEMPTED
+from kdjax.run.sweeps.plan import Trial, result
 
 HANG, WRONG_INPUT = 70, 1
 

@@ -22,7 +22,7 @@ from kdjax.experiment import Arm, Experiment
 from kdjax.record import finite, write_atomically
 from kdjax.run import identity
 from kdjax.run.find import Found
-from kdjax.run.sweep import Point, Sweep, fields
+from kdjax.run.sweeps.combinators import Point, Sweep, fields
 
 VERSION = 1
 PLAN = 'plan.json'

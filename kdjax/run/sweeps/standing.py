@@ -8,8 +8,8 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kdjax.run.outcomes import Outcomes
-from kdjax.run.plan import PLAN, Plan, Trial, load, result
+from kdjax.run.sweeps.outcomes import Outcomes
+from kdjax.run.sweeps.plan import PLAN, Plan, Trial, load, result
 
 Number = float | None
 

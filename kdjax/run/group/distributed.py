@@ -29,8 +29,8 @@ from typing import Any, NoReturn
 import jax
 
 from kdjax.errors import UserError
-from kdjax.run import membership, roll_call
-from kdjax.run.membership import Membership
+from kdjax.run.group import membership, roll_call
+from kdjax.run.group.membership import Membership
 
 HEARTBEAT_SECONDS = 10
 SHUTDOWN_SECONDS = 600

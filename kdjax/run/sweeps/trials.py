@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 from kdjax.errors import UserError
 from kdjax.run import lock
-from kdjax.run.outcomes import Outcome
-from kdjax.run.plan import Trial
 from kdjax.run.preemption import PREEMPTED
+from kdjax.run.sweeps.outcomes import Outcome
+from kdjax.run.sweeps.plan import Trial
 
 PROGRAM = (sys.executable, '-m', 'kdjax.cli.main')
 """The command `kdjax` of this very environment."""

@@ -16,7 +16,7 @@ from collections.abc import Collection
 from typing import Any
 
 from kdjax.errors import UserError
-from kdjax.run.membership import TIMEOUT, Membership
+from kdjax.run.group.membership import TIMEOUT, Membership
 
 GREETING = 'kdjax roll call'
 RETRY_SECONDS = 0.2

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from kdjax.errors import UserError
 from kdjax.run import identity
 from kdjax.run.find import home
-from kdjax.run.outcomes import Outcome
-from kdjax.run.plan import Trial
-from kdjax.run.trials import last_words
+from kdjax.run.sweeps.outcomes import Outcome
+from kdjax.run.sweeps.plan import Trial
+from kdjax.run.sweeps.trials import last_words
 
 JOBS = pathlib.Path('runs') / 'launch'
 """Where launchers keep their jobs, below the folder that one is in: JOBS/<id>/job.json."""

@@ -1,0 +1,1 @@
+"""Many runs: combinators of overrides, plans, trials and where they stand."""
