@@ -109,7 +109,7 @@ def play(
 
 def _rules(name: str, model: Model) -> Rules:
     """A model's rules over the paths of a state: for its variables, and for what an optimizer keeps of them."""
-    return tuple((rf'(^|/){name}/(params/|stats/)?{pattern}$', axes) for pattern, axes in model.rules)
+    return tuple((rf'(^|/){name}/(.*/)?{pattern}$', axes) for pattern, axes in model.rules)
 
 
 def supervised(

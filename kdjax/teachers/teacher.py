@@ -51,5 +51,5 @@ def taught_in(teacher: Teacher, dtype: str) -> Teacher:
 
 def frozen_rules(name: str, model: Model) -> Rules:
     """A model's rules over the paths of `frozen`, where its variables are called `name`."""
-    return tuple((rf'^{name}/(params|stats)/{pattern}$', axes) for pattern, axes in model.rules)
+    return tuple((rf'^{name}/(params|stats)/(.*/)?{pattern}$', axes) for pattern, axes in model.rules)
 
