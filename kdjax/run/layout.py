@@ -31,6 +31,9 @@ PLACEMENTS: Mapping[str, tuple[str, ...]] = {
 WEIGHTS = re.compile(r'(^|/)params(/|$)|^optimizer/')
 """Paths of what `fsdp` splits without a rule: weights and their moments, not tables of examples."""
 
+COMPUTED = re.compile(r'^(?!optimizer/)(.*/)?params(/|$)')
+"""Paths of the weights that a forward pass reads."""
+
 
 @dataclasses.dataclass(frozen=True)
 class MeshShape:
@@ -139,6 +142,21 @@ class Layout:
         """A sharding for each frozen array."""
         nothing = _Rules((), '')
         return self._shardings(tree, nothing, _Rules(rules, "a teacher's rules"), PLACEMENTS[self.teacher])
+
+    def gathered(self, tree: Any, shardings: Any) -> Any:
+        """Inside a compiled function: weights as a step computes with them, whole along `fsdp`, split along `tensor`.
+
+        The devices along `fsdp` have different examples. Left to itself XLA may leave the weights where they are and
+        move the activations instead, logits among them, wherever those are the smaller.
+        """
+
+        def one(path: Any, leaf: Any, sharding: NamedSharding) -> Any:
+            if not COMPUTED.search(_text(path)) or FSDP not in sharding.spec:
+                return leaf
+            whole = PartitionSpec(*(None if axis == FSDP else axis for axis in sharding.spec))
+            return jax.lax.with_sharding_constraint(leaf, NamedSharding(self.mesh, whole))
+
+        return jax.tree_util.tree_map_with_path(one, tree, shardings)
 
     def _shardings(self, tree: Any, own: _Rules, models: _Rules, axes: tuple[str, ...]) -> Any:
         def one(path: Any, leaf: Any) -> NamedSharding:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdjax.algorithms.algorithm import Algorithm, State
-from kdjax.run.layout import Layout, single
+from kdjax.run.layout import FSDP, Layout, single
 
 Options = dict[str, Any]
 
@@ -49,11 +50,30 @@ class Program:
         self.algorithm, self.chunk, self.layout = algorithm, chunk, layout or single()
         self.compile_seconds = 0.0
         self.peak_memory_bytes: int | None = None
-        self._step = jax.jit(algorithm.step)
+        self._step = jax.jit(self._gathering(algorithm.step))
         self._evaluate = jax.jit(
-            algorithm.evaluate, out_shardings=self.layout.replicated, compiler_options=compiler_options()
+            self._gathering(algorithm.evaluate),
+            out_shardings=self.layout.replicated,
+            compiler_options=compiler_options(),
         )
         self._compiled: Any = None
+
+    def _gathering(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The same on state and frozen arrays whose weights are gathered first, in every step anew.
+
+        The barrier is what keeps XLA from gathering frozen weights once, before the steps, and holding them whole.
+        """
+        layout, algorithm = self.layout, self.algorithm
+        if layout.mesh.shape[FSDP] == 1:
+            return call
+
+        def gathering(state: State, frozen: Any, batch: Any, key: jax.Array) -> Any:
+            frozen, batch = jax.lax.optimization_barrier((frozen, batch))
+            state = layout.gathered(state, layout.of_state(state, algorithm.rules))
+            frozen = layout.gathered(frozen, layout.of_frozen(frozen, algorithm.frozen_rules))
+            return call(state, frozen, batch, key)
+
+        return gathering
 
     def place(self, frozen: Any) -> Any:
         """Frozen arrays on the devices, as their rules say."""
@@ -94,11 +114,15 @@ class Program:
     def _on_all(self, tree: Any) -> Any:
         return self.layout.place(tree, self.layout.replicated)
 
-    def _compile(self, state, *arguments) -> None:
-        start = time.perf_counter()
+    def lower(self, state: State, frozen: Any, data: Any, rows: Any, count: Any, key: Any) -> jax.stages.Lowered:
+        """`run`, not yet compiled, for arguments or for their shapes: what a machine that is not here would compute."""
         shardings = self.layout.of_state(state, self.algorithm.rules), self.layout.replicated
         many = jax.jit(self._many, donate_argnums=0, out_shardings=shardings)
-        self._compiled = many.lower(state, *arguments).compile(compiler_options())
+        return many.lower(state, frozen, data, rows, count, key)
+
+    def _compile(self, state, *arguments) -> None:
+        start = time.perf_counter()
+        self._compiled = self.lower(state, *arguments).compile(compiler_options())
         self.compile_seconds = time.perf_counter() - start
         self.peak_memory_bytes = _peak(self._compiled)
 
