@@ -36,6 +36,11 @@ class TestWhatIsSplit:
         assert found['optimizer/student/mu/student/up/kernel'] == PartitionSpec('fsdp', 'tensor')
         assert found['variables/student/params/up/bias'] == PartitionSpec('fsdp')
 
+    def test_an_axis_of_one_device_keeps_nothing_from_fsdp(self):
+        flat = Layout(AbstractMesh((1, 8, 1), AXES))
+        rules = ((r'up/(kernel|bias)$', ('tensor',)),)
+        assert specs(flat.of_state(STATE, rules))['variables/student/params/up/bias'] == PartitionSpec('fsdp')
+
     def test_scalars_and_tables_of_examples_stay_whole(self):
         found = specs(layout().of_state(STATE, RULES))
         assert found['optimizer/student/mu/count'] == found['memory/teacher/seen'] == PartitionSpec()

@@ -5,6 +5,7 @@ What one device says is computed in the same process, on a mesh of one.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
@@ -26,6 +27,7 @@ from kdjax.algorithms.algorithm import Algorithm
 from kdjax.data.augment import augment
 from kdjax.data.dataset import ArraySource
 from kdjax.models.heads import linear_like
+from kdjax.models.model import Outputs
 from kdjax.models.named import named
 from kdjax.objectives import hard_labels, hint, kl, term
 from kdjax.run.checkpoints import Checkpoints
@@ -33,8 +35,9 @@ from kdjax.run.fit import Events, fit
 from kdjax.run.layout import Layout, MeshShape
 from kdjax.run.program import Program
 from kdjax.streams import stream
+from kdjax.teachers.teacher import Teacher
 
-BATCH, STEPS = 16, 4
+BATCH, STEPS, SEED = 16, 4, 3
 OPTIMIZER = optax.sgd(0.05, momentum=0.9)
 ONE = Layout(MeshShape(1).mesh(jax.devices()[:1]))
 
@@ -72,6 +75,20 @@ def cropped(batch: Any, *, key: jax.Array, train: bool) -> dict[str, Any]:
     return {**batch, 'image': moved}
 
 
+def noisy(batch: Any, *, key: jax.Array, train: bool) -> dict[str, Any]:
+    """Every draw that a step may make: augmentation, and noise for each pixel."""
+    noise = jax.random.normal(stream(key, 'noise'), batch['image'].shape)
+    return {**cropped(batch, key=key, train=train), 'noise': noise}
+
+
+def _noted(frozen: Any, example: Any, variables: Any) -> dict[str, Any]:
+    return {name: jax.numpy.zeros_like(example[name]) for name in ('image', 'noise', 'index')}
+
+
+def _note(memory: Any, view: Any, variables: Any) -> dict[str, Any]:
+    return {name: view[f'batch.{name}'] for name in memory}
+
+
 def kinds() -> dict[str, Callable[[], Algorithm]]:
     live = {'teacher': teachers.live(model('vit-16-1'))}
     ema = {'teacher': teachers.ema(model('mlp-32-16-32'), decay=0.9)}
@@ -80,9 +97,12 @@ def kinds() -> dict[str, Callable[[], Algorithm]]:
     def student(spec: str, extra: Any, taught: Any, norm: str = 'none') -> Callable[[], Algorithm]:
         return lambda: supervised(model(spec, norm), hard_labels() + extra, OPTIMIZER, teachers=taught, prepare=cropped)
 
+    drawn = {'teacher': Teacher(lambda memory, frozen, view, *, key: Outputs(view['batch.noise']), _noted, _note)}
     return {
+        'draws': lambda: supervised(model('mlp-16'), hard_labels(), OPTIMIZER, teachers=drawn, prepare=noisy),
         'vit': student('vit-16-2', kl(temperature=2.0), live),
         'mlp': student('mlp-32-16-32', kl(), live),
+        'normalised': student('mlp-32-16-32', kl(), live, 'batch'),
         'resnet': student('resnet8', kl(), live, 'batch'),
         'projector': student('mlp-16', hint('student.pooled', 'teacher.pooled', projector=linear_like), live),
         'relational': student('mlp-32', term(losses.rkd_distance, 'student', 'teacher'), live),
@@ -98,17 +118,26 @@ def kinds() -> dict[str, Callable[[], Algorithm]]:
 
 
 def frozen(kind: str) -> dict[str, Any]:
-    if kind in ('average', 'past self', 'mutual'):
+    if kind in ('draws', 'average', 'past self', 'mutual'):
         return {}
     return {'teacher': model('vit-16-1').init(jax.random.key(9), np.zeros((1, 8, 8, 3), np.float32))}
 
 
-def trained(kind: str, layout: Layout, *, steps: int = STEPS, data: Any = None, resume: Any = lambda _: None):
+@functools.cache
+def program(kind: str, layout: Layout) -> tuple[Program, Any]:
+    """Compiled once for all that is asked of it, and its frozen arrays."""
+    made = Program(kinds()[kind](), chunk=4, layout=layout)
+    return made, made.place(frozen(kind))
+
+
+def trained(
+    kind: str, layout: Layout, *, steps: int = STEPS, seed: int = SEED, data: Any = None, resume: Any = lambda _: None
+):
     """(state, losses, frozen arrays) after some steps of a kind on a layout."""
-    program = Program(kinds()[kind](), chunk=4, layout=layout)
-    held, rows = program.place(frozen(kind)), []
+    made, held = program(kind, layout)
+    rows: list[float] = []
     events = Events(log_every=1, on_log=lambda step, row: rows.append(row['student/loss']))
-    fitted = fit(program, data or source(), batch=BATCH, steps=steps, seed=3, frozen=held, events=events, resume=resume)
+    fitted = fit(made, data or source(), batch=BATCH, steps=steps, seed=seed, frozen=held, events=events, resume=resume)
     return fitted.state, rows, held
 
 
@@ -129,12 +158,28 @@ def apart(a: Any, b: Any) -> float:
     return max(jax.tree.leaves(jax.tree.map(leaf, a, b)))
 
 
-def compared(kind: str, shape: MeshShape, student: str, teacher: str, data: Any = None) -> dict[str, float]:
+def far(a: Any, b: Any) -> float:
+    """The norm of the difference of two trees, by the norm of the second."""
+    x, y = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(jax.device_get(tree))]) for tree in (a, b))
+    return float(np.linalg.norm(x - y) / np.linalg.norm(y))
+
+
+def kinks(kind: str, layout: Layout) -> list[float]:
+    """Differences after one step, for several seeds, the smallest first."""
+    states = ([trained(kind, on, steps=1, seed=seed)[0]['variables'] for on in (layout, ONE)] for seed in range(5))
+    return sorted(apart(*pair) for pair in states)
+
+
+def compared(kind: str, shape: MeshShape, student: str, teacher: str, data: Any = None) -> dict[str, Any]:
     alone, rows, _ = trained(kind, ONE)
-    state, said, held = trained(kind, Layout(shape.mesh(), student=student, teacher=teacher), data=data)
+    layout = Layout(shape.mesh(), student=student, teacher=teacher)
+    state, said, held = trained(kind, layout, data=data)
     return {
         'weights': apart(state['variables'], alone['variables']),
         'losses': apart(np.asarray(said), np.asarray(rows)),
+        'norm': far(state['variables'], alone['variables']),
+        'one_step': kinks(kind, layout) if kind == 'resnet' else [],
+        'first_loss': apart(np.asarray(said[:1]), np.asarray(rows[:1])),
         'share': split(state['variables']),
         'teacher_share': split(held),
     }
@@ -144,7 +189,7 @@ FAST = [
     ('vit', MeshShape(8), 'both', 'both'),
     ('vit', MeshShape(1, 8), 'both', 'replicated'),
     ('vit', MeshShape(2, 2, 2), 'both', 'fsdp'),
-    ('resnet', MeshShape(2, 2, 2), 'fsdp', 'tensor'),
+    ('normalised', MeshShape(2, 2, 2), 'fsdp', 'tensor'),
 ]
 
 
@@ -175,23 +220,18 @@ def moved(before: Layout, after: Layout, whole: list[float]) -> tuple[bool, floa
     return same == [True], apart(np.asarray(rows), np.asarray(whole[STEPS:]))
 
 
-def topologies() -> dict[str, tuple[bool, float]]:
+def topologies(which: str) -> dict[str, tuple[bool, float]]:
     """From some number of devices to another, and back."""
     whole = trained('vit', ONE, steps=STEPS + 20)[1]
-    layouts = {n: Layout(MeshShape(1, n).mesh(jax.devices()[:n])) for n in (1, 2, 4, 8)}
-    pairs = ((1, 2), (2, 1), (1, 4), (4, 8), (8, 4), (1, 8), (8, 1))
+    layouts = {n: Layout(MeshShape(1, n).mesh(jax.devices()[:n]), teacher='replicated') for n in (2, 4, 8)} | {1: ONE}
+    pairs = ((1, 8), (8, 1)) if which == 'fast' else ((1, 2), (2, 1), (1, 4), (4, 8), (8, 4), (4, 1), (8, 2))
     return {f'{a} to {b}': moved(layouts[a], layouts[b], whole) for a, b in pairs}
 
 
-def draws() -> float:
-    """1 if random numbers made on a split mesh are bit for bit those of one device."""
-    key, layout = jax.random.key(4), Layout(MeshShape(2, 2, 2).mesh())
-
-    def made(key: jax.Array) -> jax.Array:
-        return jax.random.normal(stream(key, 'noise', 7), (16, 8))
-
-    on_mesh = jax.jit(made, out_shardings=layout.batch())(key)
-    return float(np.array_equal(np.asarray(on_mesh), np.asarray(jax.jit(made)(key))))
+def draws() -> bool:
+    """Whether what is drawn in a step on a split mesh is bit for bit what one device draws."""
+    one, other = (trained('draws', on)[0]['memory'] for on in (ONE, Layout(MeshShape(2, 2, 2).mesh())))
+    return all(jax.tree.leaves(jax.tree.map(lambda a, b: np.array_equal(jax.device_get(a), b), one, other)))
 
 
 def main(which: str) -> None:
@@ -202,8 +242,7 @@ def main(which: str) -> None:
     disk = OnDisk(source())
     said['disk'] = compared('vit', MeshShape(2, 4), 'both', 'both', data=disk)
     said['draws'] = draws()
-    if which == 'slow':
-        said['topologies'] = topologies()
+    said['topologies'] = topologies(which)
     print(json.dumps(said))
 
 
