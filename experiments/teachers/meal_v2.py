@@ -9,9 +9,9 @@ q = mean_k softmax(z_k), zbar = mean_k z_k; every arm but `scratch` starts from 
     adversarial   student: KL(q || p_S) - L_D;   D: L_D, without its last ReLU, behind which gradients would end
     with_labels   KL(q || p_S) + CE(y, p_S);   scratch  KL(q || p_S) from fresh weights
 
-`kdjax verify meal_v2`: two minutes on 2 cores. Five seeds, test split: cooperative - hard +0.6 [+0.2, +1.0] points of
-accuracy, so soft labels alone do beat the labels. The discriminator adds nothing: cooperative - ensemble +0.1 [-0.4,
-+0.5], and as an adversary -0.3 [-0.7, +0.1].
+`kdjax verify meal_v2`: two minutes on 2 cores. Five seeds, test split: cooperative - hard +0.2 [+0.0, +0.4] points of
+accuracy, so soft labels alone do beat the labels. The discriminator adds nothing: cooperative - ensemble -0.3 [-0.7,
++0.1], and as an adversary -0.2 [-1.0, +0.5].
 """
 
 import dataclasses
