@@ -267,6 +267,7 @@ class Checkpoints:
 
     def _failed(self, step: int, error: Exception) -> None:
         self._together.fail(error)
+        self._drain()
         if not distributed.is_writer():
             return
         with contextlib.suppress(OSError):
@@ -277,6 +278,14 @@ class Checkpoints:
         self.report(
             f'step {step} was not saved ({type(error).__name__}: {said}); {still}. The next save is tried as planned'
         )
+
+    def _drain(self) -> None:
+        """Until nothing of a failed save is still being written; its other errors would be raised by the next save."""
+        while True:
+            try:
+                return self._writer.wait_until_finished()
+            except Exception:
+                continue  # Orbax forgets an error once it has raised it
 
     def _join(self) -> None:
         thread, self._thread = self._thread, None
