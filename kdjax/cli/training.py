@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import tyro
 
 from kdjax.cli.machine import Machine
 from kdjax.cli.parsing import with_overrides
-from kdjax.cli.progress import progress
+from kdjax.cli.progress import Advance, progress
 from kdjax.errors import unknown
 from kdjax.report.run_figures import draw
 from kdjax.run import identity, lock
@@ -71,61 +72,78 @@ class Run(Machine):
 def run(arguments: list[str]) -> int:
     asked, found, config = with_overrides(Run, 'run', arguments)
     check_resume(asked.resume)
-    policy = asked.policy()
+    asked.policy()
+    arm, stage = _arm(asked, found, config)
+    path = asked.out or pathlib.Path('runs') / found.name / arm / str(asked.seed)
+    preflight.check(path, preflight.file_digest(found.path))
+    with Preemption() as preemption, lock.hold(path), Watchdog(asked.hang_seconds, path) as watchdog:
+        executor = Executor(Store(), module=found.module.__name__, layout=asked.layout(), execution=asked.execution())
+        folder = _folder(path, asked.seed, found, arm, config, stage, machine(executor.layout, executor.execution))
+        with progress(f'{found.name} {arm}') as (advance, executor.say):
+            session = _session(asked, folder, stage, preemption, watchdog, executor.say)
+            info = _train(asked, stage, executor, session, advance)
+        folder.finish(info)
+    if distributed.is_writer():
+        _tell(folder.path, info)
+    return 0
+
+
+def _arm(asked: Run, found: Found, config: Any) -> tuple[str, Train]:
     arms = found.experiment.resolve(config)
     arm = asked.arm or found.experiment.read_claims()[0].left
     if arm not in arms:
         raise unknown(f"arm of '{found.name}'", arm, arms)
-    stage = arms[arm].stage
-    path = asked.out or pathlib.Path('runs') / found.name / arm / str(asked.seed)
-    preflight.check(path, preflight.file_digest(found.path))
-    with Preemption() as preemption, lock.hold(path), Watchdog(asked.hang_seconds, path) as watchdog:
-        layout = asked.layout()
-        folder = _folder(path, asked.seed, found, arm, config, stage, machine(layout, asked.execution()))
-        with progress(f'{found.name} {arm}') as (advance, say):
+    return arm, arms[arm].stage
 
-            def report(line: str) -> None:
-                say(line)
-                folder.note('warning', line)
 
-            def on_row(step: int, row: dict[str, float]) -> None:
-                advance(step, stage.steps, f'loss {row["student/loss"]:.4f}' if 'student/loss' in row else '')
+def _session(
+    asked: Run, folder: Folder, stage: Train, preemption: Preemption, watchdog: Watchdog, say: Callable[[str], None]
+) -> Session:
+    """What lasts from process to process; whatever goes wrong with it is told, and noted in the folder."""
 
-            checkpoints = Checkpoints(
-                path / 'checkpoints', policy=policy, asynchronous=asked.save_in_background, report=report
-            )
-            session = Session(
-                folder,
-                checkpoints,
-                steps=stage.steps,
-                resume=asked.resume,
-                preemption=preemption,
-                watchdog=watchdog,
-                trackers=[tracker(kind, folder.path, dataclasses.asdict(config)) for kind in _tracked(asked)],
-                say=say,
-            )
-            events = session.events(
-                log_every=asked.log_every, on_row=on_row, rollbacks=ROLLBACKS if asked.on_nan == 'rollback' else 0
-            )
-            store = Store()
-            executor = Executor(
-                store, module=found.module.__name__, say=say, layout=layout, execution=asked.execution()
-            )
-            if not executor.go_on(stage, asked.seed, folder.made_of) and checkpoints.steps():
-                report(f'what the run began with is not in the store {store.root}: it is made again, here')
-            try:
-                _, _, info = executor.train(
-                    _guarded(stage, asked.on_nan), asked.seed, events=events, resume=session.resume
-                )
-            finally:
-                session.close()
-        folder.finish(info)
-    if distributed.is_writer():
-        draw(folder.path, info['curves'])
-        for name, value in info['metrics']['test'].items():
-            print(f'{name:20} {value:.4f}')
-        print(f'{folder.path} {info["state_sha256"]}')
-    return 0
+    def report(line: str) -> None:
+        say(line)
+        folder.note('warning', line)
+
+    checkpoints = Checkpoints(
+        folder.path / 'checkpoints', policy=asked.policy(), asynchronous=asked.save_in_background, report=report
+    )
+    return Session(
+        folder,
+        checkpoints,
+        steps=stage.steps,
+        resume=asked.resume,
+        preemption=preemption,
+        watchdog=watchdog,
+        trackers=[tracker(kind, folder.path, folder.config) for kind in _tracked(asked)],
+        say=say,
+    )
+
+
+def _train(asked: Run, stage: Train, executor: Executor, session: Session, advance: Advance) -> dict[str, Any]:
+    """The facts of the finished run."""
+
+    def on_row(step: int, row: dict[str, float]) -> None:
+        advance(step, stage.steps, f'loss {row["student/loss"]:.4f}' if 'student/loss' in row else '')
+
+    rollbacks = ROLLBACKS if asked.on_nan == 'rollback' else 0
+    events = session.events(log_every=asked.log_every, on_row=on_row, rollbacks=rollbacks)
+    try:
+        if not executor.go_on(stage, asked.seed, session.folder.made_of) and session.checkpoints.steps():
+            root = executor.store.root
+            session.checkpoints.report(f'what the run began with is not in the store {root}: it is made again, here')
+        guarded = _guarded(stage, asked.on_nan)
+        _, _, info = executor.train(guarded, asked.seed, events=events, resume=session.resume)
+    finally:
+        session.close()
+    return info
+
+
+def _tell(path: pathlib.Path, info: dict[str, Any]) -> None:
+    draw(path, info['curves'])
+    for name, value in info['metrics']['test'].items():
+        print(f'{name:20} {value:.4f}')
+    print(f'{path} {info["state_sha256"]}')
 
 
 def _tracked(asked: Run) -> tuple[str, ...]:

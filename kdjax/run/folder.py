@@ -26,7 +26,7 @@ class Folder:
     def __init__(
         self, path: pathlib.Path, *, config: dict[str, Any], made_of: dict[str, Any], may_differ: tuple[str, ...] = ()
     ):
-        self.path = path.absolute()
+        self.path, self.config = path.absolute(), config
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._claim('config.json', config, ())
