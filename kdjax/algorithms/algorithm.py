@@ -22,7 +22,7 @@ class Execution:
     accumulate: gradients of so many equal parts of a batch are added before the update; each part is in memory alone.
         Terms stay sums over the whole batch by counts over the whole batch, whatever the masks. What couples the
         examples of a batch (batch statistics, losses between examples) sees one part at a time.
-    remat: activations are computed again for the backward pass instead of being kept.
+    remat: the backward pass keeps what goes into each block of a network and computes the block again.
     dtype: of activations; parameters, statistics, losses and updates stay float32.
     teacher_dtype: of the activations of teachers.
     """

@@ -20,7 +20,7 @@ import optax
 from kdjax.algorithms.algorithm import PLAIN, Algorithm, Batch, Execution, State
 from kdjax.algorithms.gradients import Found, gradient
 from kdjax.errors import UserError
-from kdjax.models.model import Model, Outputs, Rules, Variables, in_dtype
+from kdjax.models.model import Model, Outputs, Rules, Variables, under
 from kdjax.objectives import Objective, Part, total
 from kdjax.streams import stream
 from kdjax.teachers.teacher import Frozen, Teacher, taught_in
@@ -89,7 +89,7 @@ def play(
     """
     teachers = teachers or {}
     cast = _Cast(
-        {n: dataclasses.replace(p, model=in_dtype(p.model, execution.dtype)) for n, p in players.items()},
+        {n: dataclasses.replace(p, model=_under(p.model, execution)) for n, p in players.items()},
         {n: taught_in(t, execution.teacher_dtype) for n, t in teachers.items()},
         prepare,
         execution,
@@ -99,7 +99,10 @@ def play(
         evaluates = tuple(n for n, p in players.items() if all(a.startswith('batch.') for a in p.reads))
     return Algorithm(
         partial(_init, cast), partial(_step, cast), partial(_evaluate, cast, evaluates),
-        rules=tuple(rule for name, player in players.items() for rule in _rules(name, player.model)),
+        rules=(
+            *(rule for name, player in players.items() for rule in _rules(name, player.model.rules)),
+            *(rule for name, teacher in teachers.items() for rule in _rules(f'memory/{name}', teacher.memory_rules)),
+        ),
         frozen_rules=tuple(rule for teacher in teachers.values() for rule in teacher.rules),
         under=lambda execution: play(
             players, teachers=teachers, prepare=prepare, evaluates=evaluates, execution=execution
@@ -107,9 +110,13 @@ def play(
     )  # fmt: skip
 
 
-def _rules(name: str, model: Model) -> Rules:
-    """A model's rules over the paths of a state: for its variables, and for what an optimizer keeps of them."""
-    return tuple((rf'(^|/){name}/(.*/)?{pattern}$', axes) for pattern, axes in model.rules)
+def _under(model: Model, execution: Execution) -> Model:
+    return under(model, dtype=execution.dtype, remat=execution.remat)
+
+
+def _rules(name: str, rules: Rules) -> Rules:
+    """Rules over the paths of a state: for the variables called `name`, and for what an optimizer keeps of them."""
+    return tuple((rf'(^|/){name}/(.*/)?{pattern}$', axes) for pattern, axes in rules)
 
 
 def supervised(
@@ -146,8 +153,8 @@ def _always(value: Any) -> Callable[[View], Any]:
     return lambda view: value
 
 
-def _build(part: Part, view: View) -> Model:
-    return part.build(*(_shapes(view[a]) for a in part.reads + part.like))
+def _build(cast: _Cast, part: Part, view: View) -> Model:
+    return under(part.build(*(_shapes(view[a]) for a in part.reads + part.like)), remat=cast.execution.remat)
 
 
 def _view(
@@ -167,10 +174,7 @@ def _view(
     def learner(name: str, model_of: Callable[[View], Model], reads: tuple[str, ...]):
         def node(view: View) -> Outputs:
             draw = stream(key, f'{name}/forward', step)
-            apply: Callable[..., Any] = partial(model_of(view).apply, key=draw, train=train)
-            if train and cast.execution.remat:
-                apply = jax.checkpoint(apply)
-            outputs, updates[name] = apply(variables[name], _gather(view, reads))
+            outputs, updates[name] = model_of(view).apply(variables[name], _gather(view, reads), key=draw, train=train)
             return outputs
 
         return node
@@ -180,7 +184,7 @@ def _view(
 
     nodes = {n: learner(n, _always(p.model), p.reads) for n, p in cast.players.items()}
     nodes |= {n: source(n, t) for n, t in cast.teachers.items()}
-    nodes |= {n: learner(n, partial(_build, part), part.reads) for n, part in cast.parts.items()}
+    nodes |= {n: learner(n, partial(_build, cast, part), part.reads) for n, part in cast.parts.items()}
     return View(nodes, batch, step)
 
 

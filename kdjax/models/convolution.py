@@ -102,14 +102,22 @@ def _contract(a: jax.Array, b: jax.Array, *, roles: tuple[str, str], geometry: G
         return _kernel_gradient(given[IMAGE], given[RESULT], geometry)
     if IMAGE not in given:
         return _image_gradient(given[RESULT], given[KERNEL], geometry)
-    return _convolve(given[IMAGE], given[KERNEL], strides=geometry.strides, padding=geometry.padding)
+    return _convolve(given[IMAGE], given[KERNEL], geometry.padding, strides=geometry.strides)
 
 
-def _convolve(x: jax.Array, w: jax.Array, **options: Any) -> jax.Array:
-    rank = x.ndim - 2
+def _convolve(
+    x: jax.Array,
+    w: jax.Array,
+    padding: Sequence[tuple[int, int]],
+    *,
+    strides: Sequence[int] | None = None,
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+) -> jax.Array:
     return jax.lax.conv_general_dilated(
-        x, w, options.pop('strides', (1,) * rank), options.pop('padding'), dimension_numbers=_numbers(x, w), **options
-    )
+        x, w, strides or (1,) * (x.ndim - 2), padding,
+        lhs_dilation=lhs_dilation, rhs_dilation=rhs_dilation, dimension_numbers=_numbers(x, w),
+    )  # fmt: skip
 
 
 def _image_gradient(y: jax.Array, w: jax.Array, geometry: Geometry) -> jax.Array:
@@ -119,7 +127,7 @@ def _image_gradient(y: jax.Array, w: jax.Array, geometry: Geometry) -> jax.Array
     for size, image, kernel, stride, (low, _) in zip(y.shape[1:-1], *_axes(geometry), strict=True):
         before = kernel - 1 - low
         padding.append((before, image + kernel - 1 - _spread(size, stride) - before))
-    return _convolve(y, flipped, padding=padding, lhs_dilation=geometry.strides)
+    return _convolve(y, flipped, padding, lhs_dilation=geometry.strides)
 
 
 def _kernel_gradient(x: jax.Array, y: jax.Array, geometry: Geometry) -> jax.Array:
@@ -132,7 +140,7 @@ def _kernel_gradient(x: jax.Array, y: jax.Array, geometry: Geometry) -> jax.Arra
     read = jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *unread, (0, 0, 0)))
     space = tuple(range(1, x.ndim - 1))
     image, kernel = jnp.swapaxes(read, 0, -1), jnp.transpose(y, (*space, 0, x.ndim - 1))
-    found = _convolve(image, kernel, padding=padding, rhs_dilation=geometry.strides)
+    found = _convolve(image, kernel, padding, rhs_dilation=geometry.strides)
     return jnp.transpose(found, (*space, 0, x.ndim - 1))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -61,6 +62,18 @@ def linear(
 ) -> nnx.Linear:
     """A linear layer on the last axis; biases start at 0."""
     return nnx.Linear(inputs, outputs, use_bias=bias, dtype=dtype, kernel_init=init, rngs=rngs)
+
+
+def block(call: Callable[..., Any], *, remat: bool, **mode: Any) -> Callable[..., Any]:
+    """`call(*modules, x, **mode)`, a block of a network, as a function of modules and x.
+
+    With `remat` the backward pass keeps x alone and computes the block again; statistics are updated once.
+    """
+
+    def run(*given: Any) -> Any:
+        return call(*given, **mode)
+
+    return nnx.remat(run) if remat else run
 
 
 def spatial_mean(x: jax.Array) -> jax.Array:

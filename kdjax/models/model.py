@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -57,23 +58,37 @@ class Model:
     apply(variables, inputs, *, key, train) -> (outputs, variables); with `train=False` the same variables.
     name: the specification a reader can rebuild it from, e.g. `resnet8x4(classes=10, norm='batch')`.
     rules: how its arrays may be split over several devices, by the end of their path in `params` or `stats`.
-    in_dtype(dtype) -> the same network with activations of that type; None where there is no choice.
+    under(dtype=..., remat=...) -> the same network on the same variables, with activations of that type, or with blocks
+        that are computed again for the backward pass; either may be left out. None where there is one way only.
     """
 
     init: Init
     apply: Apply
     name: str
     rules: Rules = ()
-    in_dtype: Callable[[Any], Model] | None = None
+    under: Callable[..., Model] | None = None
 
 
-def in_dtype(model: Model, dtype: str) -> Model:
-    """The model with activations of that type. Raises `UserError` if it has none but float32."""
-    if dtype == 'float32':
+def under(model: Model, *, dtype: str = 'float32', remat: bool = False) -> Model:
+    """The model, computed in another way; what is left at its default stays as the model has it.
+
+    With `remat` a model that has no blocks is computed again as a whole. Raises `UserError` if it has no such dtype.
+    """
+    changes = ({} if dtype == 'float32' else {'dtype': dtype}) | ({'remat': True} if remat else {})
+    if not changes:
         return model
-    if model.in_dtype is None:
+    if model.under is not None:
+        return model.under(**changes)
+    if 'dtype' in changes:
         raise UserError(f"'{model.name}' has no version in {dtype}: leave the dtype at float32")
-    return model.in_dtype(dtype)
+    return _computed_again(model)
+
+
+def _computed_again(model: Model) -> Model:
+    def apply(variables: Variables, inputs: Any, *, key: jax.Array, train: bool) -> tuple[Outputs, Variables]:
+        return jax.checkpoint(functools.partial(model.apply, key=key, train=train))(variables, inputs)
+
+    return dataclasses.replace(model, apply=apply)
 
 
 def from_functions(init: Callable[..., Any], apply: Callable[..., Any], *, name: str) -> Model:

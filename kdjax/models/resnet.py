@@ -56,10 +56,11 @@ class ResNet(nnx.Module):
         *,
         norm: str,
         dtype: Any,
+        remat: bool,
         rngs: nnx.Rngs,
     ):
         normalise = norm_layer(norm)
-        self.dtype = dtype
+        self.dtype, self.remat = dtype, remat
         self.stem = layers.conv(channels, widths[0], 3, dtype=dtype, rngs=rngs)
         self.stem_norm = normalise(widths[0], rngs=rngs)
         block = functools.partial(Block, norm=normalise, dtype=dtype, rngs=rngs)
@@ -69,10 +70,10 @@ class ResNet(nnx.Module):
     def __call__(self, x: jax.Array, *, train: bool, key: jax.Array) -> Outputs:
         del key
         x = jax.nn.relu(self.stem_norm(self.stem(x.astype(self.dtype)), train=train))
-        taps = {'stem': x}
+        taps, block = {'stem': x}, layers.block(Block.__call__, remat=self.remat, train=train)
         for i, stage in enumerate((self.stage1, self.stage2, self.stage3), start=1):
-            for block in stage:
-                x = block(x, train=train)
+            for each in stage:
+                x = block(each, x)
             taps[f'stage{i}'] = x
         taps['pooled'] = layers.spatial_mean(x)
         return Outputs(self.classifier(taps['pooled']), taps)
@@ -101,11 +102,20 @@ class WideResNet(nnx.Module):
     """Pre-activated blocks at k times the width, without dropout (arXiv 1605.07146, table 1)."""
 
     def __init__(
-        self, channels: int, blocks: int, factor: int, classes: int, *, norm: str, dtype: Any, rngs: nnx.Rngs
+        self,
+        channels: int,
+        blocks: int,
+        factor: int,
+        classes: int,
+        *,
+        norm: str,
+        dtype: Any,
+        remat: bool,
+        rngs: nnx.Rngs,
     ):
         normalise = norm_layer(norm)
         widths = (16, 16 * factor, 32 * factor, 64 * factor)
-        self.dtype = dtype
+        self.dtype, self.remat = dtype, remat
         self.stem = layers.conv(channels, widths[0], 3, dtype=dtype, rngs=rngs)
         block = functools.partial(PreactivatedBlock, norm=normalise, dtype=dtype, rngs=rngs)
         self.stage1, self.stage2, self.stage3 = _stages(block, blocks, widths)
@@ -116,9 +126,10 @@ class WideResNet(nnx.Module):
         del key
         x = self.stem(x.astype(self.dtype))
         taps, before = {}, 'stem'
+        block = layers.block(PreactivatedBlock.__call__, remat=self.remat, train=train)
         for i, stage in enumerate((self.stage1, self.stage2, self.stage3), start=1):
-            for j, block in enumerate(stage):
-                x, active = block(x, train=train)
+            for j, each in enumerate(stage):
+                x, active = block(each, x)
                 if j == 0:
                     taps[before] = active
             before = f'stage{i}'
@@ -143,11 +154,12 @@ def resnet(
     wide: bool = False,
     norm: str = 'batch',
     dtype: Any = jnp.float32,
+    remat: bool = False,
 ) -> Model:
     """ResNet of depth 6n + 2 with stage widths 16, 32, 64; `wide` is `x4`: stem 32, then 64, 128, 256.
 
     Images are `[batch, H, W, C]`; norm is 'batch' or 'group'; dtype is that of the activations (parameters,
-    statistics, `pooled` and logits stay float32).
+    statistics, `pooled` and logits stay float32); with remat, blocks are computed again for the backward pass.
     taps: `stem`, `stage1`, `stage2`, `stage3` (after the ReLU, `[batch, h, w, channels]`) and `pooled`
     `[batch, channels]`. Raises UserError for another depth or norm. Source: arXiv 1512.03385; widths of x4:
     RepDistiller (arXiv 1910.10699).
@@ -156,16 +168,16 @@ def resnet(
     widths = (32, 64, 128, 256) if wide else (16, 16, 32, 64)
 
     def build(rngs: nnx.Rngs) -> ResNet:
-        return ResNet(image_shape[-1], blocks, widths, classes, norm=norm, dtype=dtype, rngs=rngs)
+        return ResNet(image_shape[-1], blocks, widths, classes, norm=norm, dtype=dtype, remat=remat, rngs=rngs)
 
     norm_layer(norm)
     spec = f'resnet{depth}{"x4" if wide else ""}'
     name = layers.specification(spec, classes=classes, image_shape=image_shape, norm=norm, dtype=dtype)
 
-    def in_dtype(dtype: Any) -> Model:
-        return resnet(depth, classes=classes, image_shape=image_shape, wide=wide, norm=norm, dtype=dtype)
-
-    return from_nnx(build, name=name, rules=RULES, in_dtype=in_dtype)
+    under = functools.partial(
+        resnet, depth, classes=classes, image_shape=image_shape, wide=wide, norm=norm, dtype=dtype, remat=remat
+    )
+    return from_nnx(build, name=name, rules=RULES, under=under)
 
 
 def wide_resnet(
@@ -176,10 +188,11 @@ def wide_resnet(
     image_shape: tuple[int, int, int],
     norm: str = 'batch',
     dtype: Any = jnp.float32,
+    remat: bool = False,
 ) -> Model:
     """WRN-depth-factor, depth 6n + 4, stage widths 16k, 32k, 64k behind a stem of 16.
 
-    Images, norm and dtype as in `resnet`.
+    Images, norm, dtype and remat as in `resnet`.
 
     taps: as `resnet`; `stem` and `stageN` are what the next stage reads: after its first norm and ReLU.
     Raises UserError for another depth, a factor below 1 or another norm. Source: arXiv 1605.07146.
@@ -189,16 +202,16 @@ def wide_resnet(
         raise UserError(f'wrn-{depth}-{factor}: the widening factor is at least 1')
 
     def build(rngs: nnx.Rngs) -> WideResNet:
-        return WideResNet(image_shape[-1], blocks, factor, classes, norm=norm, dtype=dtype, rngs=rngs)
+        return WideResNet(image_shape[-1], blocks, factor, classes, norm=norm, dtype=dtype, remat=remat, rngs=rngs)
 
     norm_layer(norm)
     spec = f'wrn-{depth}-{factor}'
     name = layers.specification(spec, classes=classes, image_shape=image_shape, norm=norm, dtype=dtype)
 
-    def in_dtype(dtype: Any) -> Model:
-        return wide_resnet(depth, factor, classes=classes, image_shape=image_shape, norm=norm, dtype=dtype)
-
-    return from_nnx(build, name=name, rules=RULES, in_dtype=in_dtype)
+    under = functools.partial(
+        wide_resnet, depth, factor, classes=classes, image_shape=image_shape, norm=norm, dtype=dtype, remat=remat
+    )
+    return from_nnx(build, name=name, rules=RULES, under=under)
 
 
 def _blocks(family: str, depth: int, extra: int) -> int:

@@ -20,13 +20,13 @@ def from_nnx(
     *,
     name: str,
     rules: Rules = (),
-    in_dtype: Callable[[Any], Model] | None = None,
+    under: Callable[..., Model] | None = None,
 ) -> Model:
     """A model from an NNX module.
 
     build(rngs) -> module; `module(inputs, *, train, key)` returns `Outputs`, or a bare prediction.
     name: the specification a reader can rebuild the model from; it enters the identity of what is trained.
-    rules, in_dtype: see `Model`.
+    rules, under: see `Model`.
 
     The module is split once, abstractly. Its `nnx.Param`s become `variables['params']` and every other
     variable `variables['stats']`: nested dicts with string keys (list positions too), so that paths are
@@ -62,7 +62,7 @@ def from_nnx(
             return outputs, variables
         return outputs, {'params': variables['params'], 'stats': _variables(module, nnx.Not(nnx.Param))}
 
-    return Model(init, apply, name, rules, in_dtype)
+    return Model(init, apply, name, rules, under)
 
 
 def from_linen(module: linen.Module, *, name: str) -> Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import einops
@@ -39,7 +40,11 @@ class LayerNorm(nnx.Module):
 
 
 class Attention(nnx.Module):
-    """Multi-head softmax attention of a sequence to itself, scaled by 1/sqrt(width / heads)."""
+    """Multi-head softmax attention of a sequence to itself, scaled by 1/sqrt(width / heads).
+
+    The outputs of `qkv` are (heads, three, width / heads): the queries, keys and values of a head lie side by side, so
+    that a split of the output axis is a split by heads.
+    """
 
     def __init__(self, width: int, heads: int, *, bias: bool, init: Any, dtype: Any, rngs: nnx.Rngs):
         self.heads = heads
@@ -47,7 +52,7 @@ class Attention(nnx.Module):
         self.out = layers.linear(width, width, init=init, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        q, k, v = einops.rearrange(self.qkv(x), 'b t (three n d) -> three b t n d', three=3, n=self.heads)
+        q, k, v = einops.rearrange(self.qkv(x), 'b t (n three d) -> three b t n d', three=3, n=self.heads)
         scores = jnp.einsum('b t n d, b s n d -> b n t s', q, k, preferred_element_type=jnp.float32)
         weights = jax.nn.softmax(scores * q.shape[-1] ** -0.5, axis=-1).astype(v.dtype)
         mixed = jnp.einsum('b n t s, b s n d -> b t n d', weights, v)
@@ -92,11 +97,12 @@ class ViT(nnx.Module):
         *,
         pooling: str,
         dtype: Any,
+        remat: bool,
         rngs: nnx.Rngs,
     ):
         height, wide, channels = image_shape
         tokens = (height // patch) * (wide // patch)
-        self.patch, self.dtype = patch, dtype
+        self.patch, self.dtype, self.remat = patch, dtype, remat
         self.embed = layers.linear(
             patch * patch * channels, width, init=layers.lecun_normal, dtype=dtype, rngs=rngs
         )
@@ -121,9 +127,9 @@ class ViT(nnx.Module):
             token = jnp.broadcast_to(self.class_token[...].astype(self.dtype), (x.shape[0], 1, x.shape[-1]))
             x = jnp.concatenate([token, x], axis=1)
         x = x + jnp.broadcast_to(self.position[...].astype(self.dtype), x.shape)
-        taps, depth = {}, len(self.blocks)
-        for i, block in enumerate(self.blocks, start=1):
-            x = taps[f'block{i}'] = block(x)
+        taps, depth, block = {}, len(self.blocks), layers.block(Block.__call__, remat=self.remat)
+        for i, each in enumerate(self.blocks, start=1):
+            x = taps[f'block{i}'] = block(each, x)
         for stage in range(1, 5):
             taps[f'stage{stage}'] = taps[f'block{-(-stage * depth // 4)}']
         x = self.norm(x)
@@ -141,6 +147,7 @@ def vit(
     heads: int = 4,
     pooling: str = 'mean',
     dtype: Any = jnp.float32,
+    remat: bool = False,
 ) -> Model:
     """A ViT for small images, MLP ratio 4, without dropout.
 
@@ -148,6 +155,7 @@ def vit(
         28x28, 64 at 32x32).
     pooling: 'mean' of the normalised tokens (arXiv 2205.01580), or a class 'token', which then comes first in
         every sequence.
+    remat: blocks are computed again for the backward pass instead of being kept.
     taps: `block1` .. `blockN`, tokens `[batch, tokens, width]`; `stage1` .. `stage4`, those at the end of
         each quarter of the depth, rounded up (shallow models repeat one); `pooled` `[batch, width]`, after
         the final norm.
@@ -165,15 +173,14 @@ def vit(
         raise unknown('pooling', pooling, ('mean', 'token'))
 
     def build(rngs: nnx.Rngs) -> ViT:
-        return ViT(image_shape, width, depth, patch, heads, classes, pooling=pooling, dtype=dtype, rngs=rngs)
+        return ViT(
+            image_shape, width, depth, patch, heads, classes, pooling=pooling, dtype=dtype, remat=remat, rngs=rngs
+        )
 
+    under = functools.partial(
+        vit, width, depth, classes=classes, image_shape=image_shape,
+        patch=patch, heads=heads, pooling=pooling, dtype=dtype, remat=remat,
+    )  # fmt: skip
     spec += '-token' if pooling == 'token' else ''
-
-    def in_dtype(dtype: Any) -> Model:
-        return vit(
-            width, depth, classes=classes, image_shape=image_shape,
-            patch=patch, heads=heads, pooling=pooling, dtype=dtype,
-        )  # fmt: skip
-
     name = layers.specification(spec, classes=classes, image_shape=image_shape, dtype=dtype)
-    return from_nnx(build, name=name, rules=RULES, in_dtype=in_dtype)
+    return from_nnx(build, name=name, rules=RULES, under=under)

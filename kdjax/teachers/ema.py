@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from kdjax.models.model import Model, in_dtype
+from kdjax.models.model import Model, under
 from kdjax.teachers.teacher import Teacher
 
 
@@ -23,6 +23,6 @@ def ema(model: Model, *, of: str = 'student', decay: float = 0.999, reads: str =
         return {'params': params, 'stats': variables[of]['stats']}
 
     return Teacher(
-        apply, init, update, forwards=1,
-        in_dtype=lambda dtype: ema(in_dtype(model, dtype), of=of, decay=decay, reads=reads),
+        apply, init, update, forwards=1, memory_rules=model.rules,
+        in_dtype=lambda dtype: ema(under(model, dtype=dtype), of=of, decay=decay, reads=reads),
     )  # fmt: skip

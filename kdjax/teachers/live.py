@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 
-from kdjax.models.model import Model, Outputs, in_dtype
+from kdjax.models.model import Model, Outputs, under
 from kdjax.teachers.teacher import Teacher, frozen_rules
 
 
@@ -20,7 +20,7 @@ def live(model: Model, *, weights: str = 'teacher', reads: str = 'batch.image') 
 
     return Teacher(
         apply, forwards=1, rules=frozen_rules(weights, model),
-        in_dtype=lambda dtype: live(in_dtype(model, dtype), weights=weights, reads=reads),
+        in_dtype=lambda dtype: live(under(model, dtype=dtype), weights=weights, reads=reads),
     )  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def ensemble(members: Mapping[str, Model], *, reads: str = 'batch.image') -> Tea
     return Teacher(
         apply, forwards=len(members),
         rules=tuple(rule for name, model in members.items() for rule in frozen_rules(name, model)),
-        in_dtype=lambda dtype: ensemble({n: in_dtype(m, dtype) for n, m in members.items()}, reads=reads),
+        in_dtype=lambda dtype: ensemble({n: under(m, dtype=dtype) for n, m in members.items()}, reads=reads),
     )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ class Teacher:
     that remember (an average of the student, its past predictions). Memory is part of the train state, so it is saved.
     forwards: teacher forward passes per example, for the cost table.
     rules: how its frozen arrays may be split over devices, by their paths in `frozen`.
+    memory_rules: how its memory may be split, by the end of their paths in it.
     in_dtype(dtype) -> the same teacher with activations of that type; None where it has no activations.
     """
 
@@ -41,6 +42,7 @@ class Teacher:
     update: Callable[..., Any] = _unchanged
     forwards: int = 0
     rules: Rules = ()
+    memory_rules: Rules = ()
     in_dtype: Callable[[str], Teacher] | None = None
 
 

@@ -178,13 +178,13 @@ def dense(x, params):
 
 
 def attention(x, params, heads):
-    """Softmax of q k / sqrt(d), one head at a time."""
-    q, k, v = (part.reshape(*x.shape[:2], heads, -1) for part in np.split(dense(x, params['qkv']), 3, -1))
+    """Softmax of q k / sqrt(d), one head at a time; its queries, keys and values lie side by side."""
     outputs = []
-    for head in range(heads):
-        scores = q[:, :, head] @ k[:, :, head].swapaxes(1, 2) / np.sqrt(q.shape[-1])
+    for head in np.split(dense(x, params['qkv']), heads, -1):
+        q, k, v = np.split(head, 3, -1)
+        scores = q @ k.swapaxes(1, 2) / np.sqrt(q.shape[-1])
         weights = np.exp(scores - scores.max(-1, keepdims=True))
-        outputs.append(weights / weights.sum(-1, keepdims=True) @ v[:, :, head])
+        outputs.append(weights / weights.sum(-1, keepdims=True) @ v)
     return dense(np.concatenate(outputs, -1), params['out'])
 
 
