@@ -182,6 +182,7 @@ def compared(kind: str, shape: MeshShape, student: str, teacher: str, data: Any 
         'first_loss': apart(np.asarray(said[:1]), np.asarray(rows[:1])),
         'share': split(state['variables']),
         'teacher_share': split(held),
+        'memory_share': split(state['memory']),
     }
 
 
@@ -190,6 +191,7 @@ FAST = [
     ('vit', MeshShape(1, 8), 'both', 'replicated'),
     ('vit', MeshShape(2, 2, 2), 'both', 'fsdp'),
     ('normalised', MeshShape(2, 2, 2), 'fsdp', 'tensor'),
+    ('average', MeshShape(2, 2, 2), 'both', 'both'),
 ]
 
 

@@ -49,6 +49,8 @@ def test_meshes_agree_with_one_device_and_split_what_they_promise():
     assert shares['vit 1 8 1 both replicated'] == (0.12, 1)
     student, teacher = shares['vit 2 2 2 both fsdp']
     assert student < 0.51 and teacher == 0.5
+    average = said['meshes']['average 2 2 2 both both']
+    assert average['memory_share'] == average['share'] < 0.3
 
 
 @pytest.mark.slow
