@@ -17,11 +17,14 @@ from kdjax.cli.parsing import with_overrides
 from kdjax.cli.printing import printer, table
 from kdjax.cli.progress import progress
 from kdjax.cli.sites import record_path, write_report
+from kdjax.cli.stopping import Stopping
 from kdjax.errors import UserError
 from kdjax.metrics.paired import mean_interval
 from kdjax.run import verify as verification
 from kdjax.run.find import Found
 from kdjax.run.group import distributed, preflight
+from kdjax.run.layout import DATA, FSDP, TENSOR, Layout
+from kdjax.run.preemption import Preemption
 from kdjax.run.store import Store
 
 
@@ -37,6 +40,10 @@ class Verify(Machine):
     """The first seed; it shifts every seed of the verification, the teacher's too."""
     split: Literal['test', 'validation'] = 'test'
     """Where metrics are taken. Hyper-parameters are chosen on validation, verdicts are given on test."""
+    seeds_at_once: int | Literal['auto'] = 1
+    """How many seeds of a stage are trained as one program, each whole on one of the devices along data; auto: as many
+    as there are such devices. Stages that all seeds share use every device. If more than one, the record goes nowhere
+    but --out."""
     json: bool = False
     """Print the record, and nothing else, on standard output."""
     out: pathlib.Path | None = None
@@ -52,16 +59,32 @@ def verify(arguments: list[str]) -> int:
     if seeds < 1:
         raise UserError(f'--seeds {seeds}: at least one is needed, and two for an interval')
     preflight.check(None, preflight.file_digest(found.path))
-    with progress(found.name) as (advance, say):
+    layout = asked.layout()
+    at_once = _at_once(asked.seeds_at_once, layout, seeds)
+    with Preemption('finishing the step') as preemption, progress(found.name) as shown:
         question = verification.Verification(
             found.name, found.module.__name__, experiment, config, seeds, asked.first_seed, asked.split,
-            asked.layout(), asked.execution(),
+            layout, asked.execution(), at_once,
         )  # fmt: skip
-        record = verification.verify(question, store=Store(), progress=advance, say=say)
-    standard = _is_standard(asked, seeds, experiment.seeds, config == experiment.config)
+        stopping = Stopping(preemption, *shown)
+        with stopping.counted():
+            record = verification.verify(
+                question, store=Store(), progress=stopping.advance, say=stopping.say, events=stopping.events
+            )
+    standard = at_once == 1 and _is_standard(asked, seeds, experiment.seeds, config == experiment.config)
     if distributed.is_writer():
         _tell(asked, found, record, _keep(asked, found, record, standard=standard))
     return 0 if record['verdict'] == 'reproduced' else 3
+
+
+def _at_once(asked: int | str, layout: Layout, seeds: int) -> int:
+    """One seed a device unless a number is given, and never more than there are."""
+    if isinstance(asked, str):
+        shape = layout.mesh.shape
+        return 1 if layout.own or shape[FSDP] * shape[TENSOR] > 1 else min(shape[DATA], seeds)
+    if asked < 1:
+        raise UserError(f'--seeds-at-once {asked}: give at least 1, which is one after the other, or auto')
+    return min(asked, seeds)
 
 
 def _tell(asked: Verify, found: Found, record: dict[str, Any], path: pathlib.Path | None) -> None:

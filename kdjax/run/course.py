@@ -52,10 +52,17 @@ class Course:
         self._pending.append((first_step, log))
 
     def settle(self, state: State, batch_at: Callable[[int], Any]) -> None:
-        """Wait for the steps so far; raise `Diverged` if one is not finite, or too many in a row were skipped."""
+        """Wait for the steps so far; raise `Diverged` if one is not finite, or too many in a row were skipped.
+
+        Metrics of several seeds are `[steps, seeds]`, and rows are means over them too.
+        """
         for first_step, log in self._pending:
             metrics = {name: _plain(np.stack(values)) for name, values in jax.device_get(log).items()}
-            diverged.check(metrics, first_step, state=state, batch_at=batch_at)
+            shape = next(iter(metrics.values())).shape
+            if len(shape) > 1:
+                diverged.check_each(metrics, first_step, state=state, batch_at=batch_at, seeds=shape[1])
+            else:
+                diverged.check(metrics, first_step, state=state, batch_at=batch_at)
             self._count_skips(metrics.get(SKIPPED), first_step)
             self._fetched.append(metrics)
         self._pending.clear()

@@ -14,13 +14,38 @@ from kdjax.run.skipping import finite
 
 
 class Diverged(UserError):
-    """A loss, a gradient or the data is NaN or infinite. Nothing of it was saved."""
+    """A loss, a gradient or the data is NaN or infinite. Nothing of it was saved.
+
+    which: the place among several seeds that were trained together.
+    """
+
+    which = 0
+
+    def of(self, run: str) -> Diverged:
+        """The same, and whose it is."""
+        return Diverged(f'{run}: {self}')
+
+
+def check_each(metrics: Mapping[str, np.ndarray], first_step: int, *, state: Any, batch_at: Any, seeds: int) -> None:
+    """As `check`, for several seeds: metrics are `[steps, seeds]`, a state has them in front, a batch one by one."""
+    for i in range(seeds):
+        try:
+            check(
+                {name: values[:, i] for name, values in metrics.items()},
+                first_step,
+                state=lambda i=i: jax.tree.map(lambda x: _whole(x)[i, ...], state),
+                batch_at=lambda step, i=i: jax.tree.map(lambda x: np.split(x, seeds)[i], batch_at(step)),
+            )
+        except Diverged as error:
+            error.which = i
+            raise
 
 
 def check(metrics: Mapping[str, np.ndarray], first_step: int, *, state: Any, batch_at: Any) -> None:
     """Raise `Diverged` if any metric `[steps]` is not finite.
 
-    state: the variables after these steps; batch_at: step -> batch. They are searched for the first bad leaf.
+    state: the variables after these steps, or what gives them; batch_at: step -> batch. They are searched for the first
+    bad leaf.
     """
     bad = {name: np.flatnonzero(~np.isfinite(values)) for name, values in metrics.items()}
     bad = {name: where[0] for name, where in bad.items() if len(where)}
@@ -29,6 +54,7 @@ def check(metrics: Mapping[str, np.ndarray], first_step: int, *, state: Any, bat
     offset = min(bad.values())
     term = min((name for name, at in bad.items() if at == offset), key=_blame)
     step = first_step + int(offset)
+    state = state() if callable(state) else state
     leaf = first_bad_leaf({'batch': batch_at(step)}) or first_bad_leaf(state) or 'no leaf: the loss alone'
     remedy = (
         'repair the data' if leaf.startswith('batch') else 'lower the learning rate, clip gradients, or check the loss'

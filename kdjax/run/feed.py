@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -15,11 +16,16 @@ from kdjax.run.layout import Layout
 
 
 class Feed:
-    """The training data of one run, a function of the seed and the step, on any number of devices and processes."""
+    """The training data of one run, a function of the seed and the step, on any number of devices and processes.
 
-    def __init__(self, source: Source, *, batch: int, seed: int, chunk: int, layout: Layout):
-        layout.check_batch(batch)
-        self.source, self.batch, self.seed, self.size, self.layout = source, batch, seed, chunk, layout
+    Of several seeds, the batches of a step lie one behind the other, `batch` examples each.
+    """
+
+    def __init__(self, source: Source, *, batch: int, seeds: Sequence[int], chunk: int, layout: Layout):
+        layout.check_batch(batch * len(seeds))
+        self.source, self.seeds, self.size, self.layout = source, tuple(seeds), chunk, layout
+        self.batch = batch * len(seeds)
+        self._of_a_seed = batch
         self._resident = None if source.arrays is None else layout.place(source.arrays, layout.replicated)
 
     def example(self) -> dict[str, Any]:
@@ -27,8 +33,9 @@ class Feed:
         return self.source.take(self.rows(0, 1)[0])
 
     def rows(self, first_step: int, steps: int) -> np.ndarray:
-        """Indices `[steps, batch]` into the split."""
-        return batch_indices(len(self.source), batch=self.batch, seed=self.seed, first_step=first_step, steps=steps)
+        """Indices `[steps, seeds * batch]` into the split."""
+        draw = functools.partial(batch_indices, len(self.source), batch=self._of_a_seed)
+        return np.concatenate([draw(seed=seed, first_step=first_step, steps=steps) for seed in self.seeds], axis=1)
 
     def chunks(self, boundaries: list[int]) -> Iterator[tuple[int, Any, np.ndarray]]:
         """(end, data, rows) for each interval between boundaries: step i of it reads `data[rows[i]]`.

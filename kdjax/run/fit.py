@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kdjax.algorithms.algorithm import State
@@ -22,6 +23,8 @@ from kdjax.run.preemption import Preempted
 from kdjax.run.program import Program
 
 EVALUATION_BATCH = 256
+
+Seeds = tuple[int, ...]
 
 
 class Ask(enum.Enum):
@@ -100,7 +103,7 @@ def fit(
     *,
     batch: int,
     steps: int,
-    seed: int,
+    seed: int | Seeds,
     frozen: Mapping[str, Any],
     events: Events,
     resume: Callable[[State], State | None] = lambda _: None,
@@ -109,16 +112,17 @@ def fit(
     fresh one.
 
     The run is a function of (program, source, frozen, seed): the seed gives the run's key and the order of the data.
+    Several seeds are for a program of as many (see `together`), with `batch` examples a step for each.
     Raises `Diverged` at the first metric that is not finite, after `events.rollbacks` of them; `Preempted` once the
     state is saved, if `events.ask` says to stop.
     """
-    key = jax.random.key(seed)
+    key, seeds = _key(seed), (seed,) if isinstance(seed, int) else seed
     course = events.course or Course()
     while True:
-        feed = Feed(source, batch=batch, seed=seed, chunk=program.chunk, layout=program.layout)
+        feed = Feed(source, batch=batch, seeds=seeds, chunk=program.chunk, layout=program.layout)
         fresh = program.init(key, frozen, feed.example())
         restored = resume(fresh)
-        feed.seed = course.seed(seed)
+        feed.seeds = tuple(map(course.seed, seeds))
         state = jax.block_until_ready(fresh if restored is None else restored)
         try:
             return _train(program, state, frozen, feed, key, steps, events, course)
@@ -132,7 +136,7 @@ def _train(
     program: Program, state: State, frozen: Any, feed: Feed, key: jax.Array, steps: int, events: Events, course: Course
 ) -> Fitted:
     """From the step of the state to the last."""
-    step, pace, watch = int(state['step']), Pace(program.chunk), _Stopwatch(program)
+    step, pace, watch = _step(program, state), Pace(program.chunk), _Stopwatch(program)
 
     def settle() -> None:
         course.settle(state, lambda step: feed.source.take(feed.rows(step, 1)[0]))
@@ -157,6 +161,15 @@ def _train(
     return Fitted(state, course.seconds)
 
 
+def _key(seed: int | Seeds) -> jax.Array:
+    return jax.random.key(seed) if isinstance(seed, int) else jnp.stack([jax.random.key(s) for s in seed])
+
+
+def _step(program: Program, state: State) -> int:
+    """Where the state is; several seeds are at the same step."""
+    return int(np.ravel(program.layout.host(state['step']))[0])
+
+
 class _Stopwatch:
     """Seconds between laps, without those in which the program compiled."""
 
@@ -173,13 +186,17 @@ class _Stopwatch:
 
 
 def predict(
-    program: Program, state: State, frozen: Mapping[str, Any], source: Source, *, seed: int
+    program: Program, state: State, frozen: Mapping[str, Any], source: Source, *, seed: int | Seeds
 ) -> dict[str, np.ndarray]:
-    """Everything that the algorithm evaluates, for every example of a split in order, and its `label`."""
-    key = jax.random.key(seed)
+    """Everything that the algorithm evaluates, for every example of a split in order, and its `label`.
+
+    Of several seeds each array has them in front: `[seeds, examples, ...]`.
+    """
+    key, axis = _key(seed), 0 if isinstance(seed, int) else 1
     kept: list[dict[str, np.ndarray]] = []
     for batch in evaluation_batches(source, EVALUATION_BATCH):
         where = batch.pop('where')
-        said = jax.device_get(program.evaluate(state, frozen, batch, key)) | {'label': batch['label']}
-        kept.append({name: np.asarray(values)[where] for name, values in said.items()})
-    return {name: np.concatenate([k[name] for k in kept]) for name in kept[0]}
+        label = np.broadcast_to(batch['label'], (*key.shape, *np.shape(batch['label'])))
+        said = jax.device_get(program.evaluate(state, frozen, batch, key)) | {'label': label}
+        kept.append({name: np.compress(where, values, axis) for name, values in said.items()})
+    return {name: np.concatenate([k[name] for k in kept], axis) for name in kept[0]}

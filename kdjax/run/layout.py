@@ -164,7 +164,7 @@ class Layout:
             ruled = own.find(name)
             if ruled is None:
                 ruled = models.find(name) or ()
-                ruled = tuple(axis if axis in axes and self.mesh.shape[axis] > 1 else None for axis in ruled)
+                ruled = tuple(axis if axis in (DATA, *axes) and self.mesh.shape[axis] > 1 else None for axis in ruled)
                 if FSDP in axes and WEIGHTS.search(name):
                     ruled = self._with_fsdp(ruled, leaf.shape)
             return NamedSharding(self.mesh, PartitionSpec(*self._checked(name, leaf.shape, ruled)))

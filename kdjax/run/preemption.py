@@ -24,10 +24,11 @@ class Preemption:
     """Listens to SIGTERM and SIGINT while it is entered.
 
     Between `hold()` and `release()` a signal waits for someone to look at `asked()`; at other times nothing would look
-    for long, and it raises `Preempted` where the main thread is.
+    for long, and it raises `Preempted` where the main thread is. doing: what is done before the end, for people.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, doing: str = 'finishing the step and saving') -> None:
+        self._doing = doing
         self._asked = self._held = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -62,7 +63,7 @@ class Preemption:
         if not self._held:
             raise Preempted(f'{name} before or after training; what was finished is kept')
         distributed.preempt()
-        _write(f'kdjax: {name}: finishing the step and saving; a second signal ends at once\n')
+        _write(f'kdjax: {name}: {self._doing}; a second signal ends at once\n')
 
 
 def _write(line: str) -> None:

@@ -79,15 +79,18 @@ class Program:
         """Frozen arrays on the devices, as their rules say."""
         return self.layout.place(frozen, self.layout.of_frozen(frozen, self.algorithm.frozen_rules))
 
-    def abstract(self, frozen: Any, example: Any) -> State:
-        """Shape, type and sharding of every array of the state: what is initialised, trained and restored into."""
-        shapes = jax.eval_shape(self.algorithm.init, jax.random.key(0), frozen, example)
+    def abstract(self, frozen: Any, example: Any, key: jax.Array | None = None) -> State:
+        """Shape, type and sharding of every array of the state: what is initialised, trained and restored into.
+
+        key: as for `init`, where it is not of one seed.
+        """
+        shapes = jax.eval_shape(self.algorithm.init, jax.random.key(0) if key is None else key, frozen, example)
         shardings = self.layout.of_state(shapes, self.algorithm.rules)
         return jax.tree.map(lambda s, on: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=on), shapes, shardings)
 
     def init(self, key: jax.Array, frozen: Any, example: Any) -> State:
         """A fresh state."""
-        shardings = jax.tree.map(lambda s: s.sharding, self.abstract(frozen, example))
+        shardings = jax.tree.map(lambda s: s.sharding, self.abstract(frozen, example, key))
         options = compiler_options(once=True)
         init = jax.jit(self.algorithm.init, out_shardings=shardings, compiler_options=options)
         return init(self._on_all(key), frozen, self._on_all(example))

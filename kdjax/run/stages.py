@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,11 +14,13 @@ from kdjax.algorithms.algorithm import PLAIN, Execution, State, executed
 from kdjax.experiment import ARM
 from kdjax.run import identity
 from kdjax.run.course import Course
+from kdjax.run.diverged import Diverged
 from kdjax.run.fit import Events, fit, predict
 from kdjax.run.group import distributed
 from kdjax.run.layout import Layout, single
 from kdjax.run.program import Program
 from kdjax.run.store import Store
+from kdjax.run.together import Together, places
 from kdjax.stage import Artifact, Compute, Stage, Train, graph
 from kdjax.streams import stream
 
@@ -47,6 +49,7 @@ class Executor:
     module: where the arms are written; its code is part of the identity of every stage that is not shared.
     base_seed: the seed of shared stages (teachers); per-seed stages get their own.
     layout, execution: which devices, and how steps are computed; of every stage that trains.
+    at_once: how many seeds of a stage are trained as one program. events: what happens between steps of every stage.
     """
 
     def __init__(
@@ -58,11 +61,14 @@ class Executor:
         say: Say = lambda _: None,
         layout: Layout | None = None,
         execution: Execution = PLAIN,
+        at_once: int = 1,
+        events: Events = EVENTS,
     ):
         self.store, self.module, self.base_seed, self.say = store, module, base_seed, say
-        self.layout, self.execution = layout or single(), execution
+        self.layout, self.execution, self.events = layout or single(), execution, events
+        self.places = places(at_once, self.layout) if at_once > 1 else 1
         self._made_on = machine(self.layout, execution)
-        self._programs: dict[int, Program] = {}
+        self._programs: dict[tuple[int, bool], Program] = {}
 
     def go_on(self, stage: Stage, seed: int, began: Mapping[str, Any]) -> bool:
         """Read what the stages before this one made on the machine `began`; False if it is not all in the store.
@@ -78,25 +84,46 @@ class Executor:
 
     def run(self, stage: Stage, seed: int) -> Artifact:
         """The artifact of a stage, from the store or made now: by all processes together, and kept by one."""
-        digest = self.digest(stage, seed)
-        if not distributed.decide(self.store.has(digest), 'store'):
-            self._make(stage, seed, digest)
-            distributed.barrier('stored', seconds=LONGEST_STAGE)
-        return self.store.get(digest)
+        return self.run_all(stage, [seed])[0]
 
-    def _make(self, stage: Stage, seed: int, digest: str) -> None:
+    def run_all(self, stage: Stage, seeds: Sequence[int]) -> list[Artifact]:
+        """The artifacts of several seeds. Those not in the store are made, as many together as there are places."""
+        digests = [self.digest(stage, seed) for seed in seeds]
+        missing: dict[str, int] = {}
+        for digest, seed in zip(digests, seeds, strict=True):
+            if digest not in missing and not distributed.decide(self.store.has(digest), 'store'):
+                missing[digest] = seed
+        for group in self._groups(stage, list(missing.values())):
+            self._make(stage, group)
+            distributed.barrier('stored', seconds=LONGEST_STAGE)
+        return [self.store.get(digest) for digest in digests]
+
+    def _groups(self, stage: Stage, seeds: list[int]) -> list[list[int]]:
+        """Seeds that are made at once; of what they read, all is then there."""
+        if self.places == 1:
+            return [[seed] for seed in seeds]
+        for output in stage.reads if seeds else ():
+            self.run_all(output.stage, seeds)
+        size = self.places if self._spread(stage) else 1
+        return [seeds[first : first + size] for first in range(0, len(seeds), size)]
+
+    def _spread(self, stage: Stage) -> bool:
+        """Whether the seeds of a stage are trained together."""
+        return self.places > 1 and isinstance(stage, Train) and not stage.shared
+
+    def _make(self, stage: Stage, seeds: Sequence[int]) -> None:
         if isinstance(stage, Train):
-            self.say(f'training {stage.name}, seed {seed}: {stage.steps} steps')
-            _, arrays, info = self.train(stage, seed)
+            self.say(f'training {stage.name}, {said_seeds(seeds)}: {stage.steps} steps')
+            made = self._train(stage, seeds, self.events)[1]
         else:
             assert isinstance(stage, Compute), f'no way to run a {type(stage).__name__}'
             self.say(f'computing {stage.name}')
+            (seed,) = seeds
             inputs = {n: o.of(self.run(o.stage, seed).arrays) for n, o in stage.inputs.items()}
-            if not distributed.is_writer():
-                return
-            arrays, info = self._compute(stage, seed, inputs)
+            made = [self._compute(stage, seed, inputs)] if distributed.is_writer() else []
         if distributed.is_writer():
-            self.store.put(digest, arrays, info)
+            for seed, (arrays, info) in zip(seeds, made, strict=True):
+                self.store.put(self.digest(stage, seed), arrays, info)
 
     def digest(self, stage: Stage, seed: int) -> str:
         """What the artifact is made from: code, config, data, inputs, seed and versions."""
@@ -116,22 +143,32 @@ class Executor:
         if isinstance(stage, Train):
             own |= {'steps': stage.steps, 'batch': stage.batch}
             own |= {name: self._made_on[name] for name in ('layout', 'execution')}
+            if self._spread(stage):
+                own['seeds_at_once'] = self.places
             if stage.reference is not None:
                 own['reference'] = [self.digest(stage.reference.stage, seed), stage.reference.path]
             if stage.facts:
                 own['facts'] = {n: [self.digest(o.stage, seed), o.path] for n, o in stage.facts.items()}
         return identity.digest(own)
 
-    def frozen(self, stage: Train, seed: int) -> dict[str, Any]:
-        """The inputs of a stage, on the devices."""
-        return self.program(stage).place({n: o.of(self.run(o.stage, seed).arrays) for n, o in stage.inputs.items()})
+    def frozen(self, stage: Train, seeds: Sequence[int]) -> dict[str, Any]:
+        """The inputs of a stage, on the devices; what each seed has of its own, with the seeds in front."""
+        read = {n: [o.of(self.run(o.stage, seed).arrays) for seed in seeds] for n, o in stage.inputs.items()}
+        own = _per_seed(stage) if self._spread(stage) else ()
+        stacked = {n: jax.tree.map(lambda *x: np.stack(x), *v) if n in own else v[0] for n, v in read.items()}
+        return self.program(stage).place(stacked)
 
     def program(self, stage: Train) -> Program:
         """The compiled program of a stage: one for all seeds."""
-        if id(stage.algorithm) not in self._programs:
+        name = id(stage.algorithm), self._spread(stage)
+        if name not in self._programs:
             algorithm = executed(stage.algorithm, self.execution)
-            self._programs[id(stage.algorithm)] = Program(algorithm, layout=self.layout)
-        return self._programs[id(stage.algorithm)]
+            self._programs[name] = (
+                Together(algorithm, self.places, layout=self.layout, per_seed=_per_seed(stage))
+                if self._spread(stage)
+                else Program(algorithm, layout=self.layout)
+            )
+        return self._programs[name]
 
     def reference(self, stage: Train, seed: int) -> Any:
         """What the stage's metrics are compared with, by split."""
@@ -170,47 +207,89 @@ class Executor:
         resume: gets the fresh state and returns the one to go on from, or None. The curves then begin where it
         resumes, unless it loads `events.course`.
         """
-        program, frozen = self.program(stage), self.frozen(stage, seed)
-        reference = self.reference(stage, seed)
-        own = self._seed(stage, seed)
-        course = events.course or Course()
-        curves = course.curves
+        state, ((arrays, info),) = self._train(stage, [seed], events, resume)
+        return state, arrays, info
 
-        def measure(split: str, said: dict[str, np.ndarray]) -> dict[str, float]:
-            return stage.measure(said, said['label'], None if reference is None else reference[split])
+    def _train(
+        self,
+        stage: Train,
+        seeds: Sequence[int],
+        events: Events,
+        resume: Callable[[State], State | None] = lambda _: None,
+    ) -> tuple[State, list[tuple[dict[str, Any], dict[str, Any]]]]:
+        """The final state, and arrays and facts of each seed. Places that are left train the last seed once more."""
+        several = self._spread(stage)
+        held = [*seeds, *[seeds[-1]] * (self.places - len(seeds))] if several else seeds
+        own = tuple(self._seed(stage, seed) for seed in held) if several else self._seed(stage, seeds[0])
+        program, frozen = self.program(stage), self.frozen(stage, held)
+        references = [self.reference(stage, seed) for seed in seeds]
+        course = events.course or Course()
+        curves: list[dict[str, list[float]]] = [{'step': []} for _ in seeds] if several else [course.curves]
+
+        def apart(tree: Any) -> list[Any]:
+            return [jax.tree.map(lambda x, i=i: x[i, ...], tree) for i, _ in enumerate(seeds)] if several else [tree]
+
+        def measure(split: str, said: list[dict[str, np.ndarray]]) -> list[dict[str, float]]:
+            compared = [None if reference is None else reference[split] for reference in references]
+            return [stage.measure(s, s['label'], r) for s, r in zip(said, compared, strict=True)]
 
         def follow(step: int, state: State) -> None:
             said = predict(program, state, frozen, stage.data[CURVE_SPLIT], seed=own)
-            curves['step'].append(step)
-            for name, value in measure(CURVE_SPLIT, said).items():
-                curves.setdefault(name, []).append(value)
+            for curve, values in zip(curves, measure(CURVE_SPLIT, apart(said)), strict=True):
+                curve['step'].append(step)
+                for name, value in values.items():
+                    curve.setdefault(name, []).append(value)
             if events.on_evaluate is not None:
                 events.on_evaluate(step, state)
 
-        fitted = fit(
-            program,
-            stage.data['train'],
-            batch=stage.batch,
-            steps=stage.steps,
-            seed=own,
-            frozen=frozen,
-            events=dataclasses.replace(
-                events, evaluate_every=stage.evaluate_every, on_evaluate=follow, course=course
-            ),
-            resume=resume,
-        )
-        said = {split: predict(program, fitted.state, frozen, stage.data[split], seed=own) for split in HELD_OUT}
-        state = self.layout.host(fitted.state)
-        info = {
-            'metrics': {n: measure(n, s) | self.facts(stage, seed, n) for n, s in said.items()},
-            'curves': curves,
-            'cost': stage.cost() | {'seconds': fitted.seconds, 'peak_memory_bytes': program.peak_memory_bytes},
-            'state_sha256': identity.state_digest(state),
+        try:
+            fitted = fit(
+                program,
+                stage.data['train'],
+                batch=stage.batch,
+                steps=stage.steps,
+                seed=own,
+                frozen=frozen,
+                events=dataclasses.replace(
+                    events, evaluate_every=stage.evaluate_every, on_evaluate=follow, course=course
+                ),
+                resume=resume,
+            )
+        except Diverged as error:
+            raise error.of(f'{stage.name}, seed {held[error.which]}') if several else error from None
+        said = {
+            split: apart(predict(program, fitted.state, frozen, stage.data[split], seed=own)) for split in HELD_OUT
         }
-        return fitted.state, {'variables': state['variables'], 'predictions': said}, info
+        metrics = {split: measure(split, s) for split, s in said.items()}
+        cost = stage.cost() | {'seconds': fitted.seconds / len(seeds), 'peak_memory_bytes': program.peak_memory_bytes}
+        made = []
+        for i, (seed, state) in enumerate(zip(seeds, apart(self.layout.host(fitted.state)), strict=True)):
+            info = {
+                'metrics': {n: m[i] | self.facts(stage, seed, n) for n, m in metrics.items()},
+                'curves': curves[i],
+                'cost': dict(cost),
+                'state_sha256': identity.state_digest(state),
+            }
+            arrays = {'variables': state['variables'], 'predictions': {n: s[i] for n, s in said.items()}}
+            made.append((arrays, info))
+        return fitted.state, made
 
     def _compute(self, stage: Compute, seed: int, inputs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         key = stream(jax.random.key(self._seed(stage, seed)), stage.name)
         made = stage.call(jax.device_put(inputs, jax.local_devices()[0]), key=key)
         arrays, info = made if isinstance(made, tuple) else (made, {})
         return jax.device_get(arrays), info
+
+
+def _per_seed(stage: Train) -> list[str]:
+    """The inputs that are not the same for all seeds."""
+    return [
+        name
+        for name, output in stage.inputs.items()
+        if not all(before.shared for found in graph(output.stage).values() for before in found)
+    ]
+
+
+def said_seeds(seeds: Sequence[int]) -> str:
+    """For people: 'seed 3', or 'seeds 3, 4'."""
+    return f'seed{"s" if len(seeds) > 1 else ""} {", ".join(map(str, seeds))}'

@@ -15,8 +15,9 @@ from kdjax.experiment import Arm, Experiment
 from kdjax.metrics.calibration import calibration_bins
 from kdjax.record import VERSION, judge, overall
 from kdjax.run import identity
+from kdjax.run.fit import Events
 from kdjax.run.layout import Layout, single
-from kdjax.run.stages import Executor
+from kdjax.run.stages import EVENTS, Executor, said_seeds
 from kdjax.run.store import Store
 from kdjax.stage import Artifact
 
@@ -40,6 +41,7 @@ class Verification:
     split: str = 'test'
     layout: Layout = dataclasses.field(default_factory=single)
     execution: Execution = PLAIN
+    seeds_at_once: int = 1
 
 
 def verify(
@@ -48,19 +50,22 @@ def verify(
     store: Store,
     progress: Progress = lambda done, of, what: None,
     say: Callable[[str], None] = lambda _: None,
+    events: Events = EVENTS,
 ) -> dict[str, Any]:
     """Run what is not yet in the store and return the record (see `kdjax.record`)."""
     start = time.perf_counter()
     arms = asked.experiment.resolve(asked.config)
     executor = Executor(
-        store, module=asked.module, base_seed=asked.first_seed, say=say, layout=asked.layout, execution=asked.execution
-    )
+        store, module=asked.module, base_seed=asked.first_seed, say=say, layout=asked.layout,
+        execution=asked.execution, at_once=asked.seeds_at_once, events=events,
+    )  # fmt: skip
     seeds = list(range(asked.first_seed, asked.first_seed + asked.seeds))
     done: dict[str, list[Artifact]] = {name: [] for name in arms}
-    for i, seed in enumerate(seeds):
-        for j, (name, arm) in enumerate(arms.items()):
-            progress(i * len(arms) + j, len(seeds) * len(arms), f'{name}, seed {seed}')
-            done[name].append(executor.run(arm.stage, seed))
+    for first in range(0, len(seeds), executor.places):
+        group = seeds[first : first + executor.places]
+        for name, arm in arms.items():
+            progress(sum(map(len, done.values())), len(seeds) * len(arms), f'{name}, {said_seeds(group)}')
+            done[name].extend(executor.run_all(arm.stage, group))
     progress(len(seeds) * len(arms), len(seeds) * len(arms), 'done')
     record = _record(asked, arms, done, seeds, executor)
     return record | {'seconds': time.perf_counter() - start}
@@ -96,6 +101,7 @@ def _record(asked: Verification, arms: Mapping[str, Arm], done, seeds: list[int]
             'device': identity.device(),
             'layout': asked.layout.identity,
             'execution': dataclasses.asdict(asked.execution),
+            **({'seeds_at_once': executor.places} if executor.places > 1 else {}),
         },
     }
 

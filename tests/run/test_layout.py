@@ -117,7 +117,7 @@ class TestRefused:
 
     def test_a_batch_that_does_not_divide_over_the_mesh(self):
         with pytest.raises(UserError, match='a batch of 6 does not divide over data=2 x fsdp=2 devices: choose a mult'):
-            Feed(dataset()['train'], batch=6, seed=0, chunk=2, layout=layout())
+            Feed(dataset()['train'], batch=6, seeds=(0,), chunk=2, layout=layout())
 
     def test_a_rule_that_no_path_has(self):
         with pytest.raises(UserError, match=r"unknown sharding rule 'up/kernle'; .*no path has it"):
