@@ -6,6 +6,7 @@ backend makes of it.
 
 import dataclasses
 import functools
+import itertools
 import math
 
 import jax
@@ -57,7 +58,7 @@ def block_inputs(model, x) -> list[int]:
         return [nbytes(x), *(sizes[f'hidden{i}'] for i in (1, 2, 3))]
     blocks = 2 if family == 'wrn' else 3
     ends = [sizes[n] for n in ('stem', 'stage1', 'stage2', 'stage3')]
-    return [size for a, b in zip(ends[:-1], ends[1:], strict=True) for size in (a, *[b] * (blocks - 1))]
+    return [size for a, b in itertools.pairwise(ends) for size in (a, *[b] * (blocks - 1))]
 
 
 @pytest.mark.parametrize('spec', DEEP)

@@ -1,18 +1,22 @@
-"""What the compiled steps of a run send between devices: `python compiled.py CASE...` prints one JSON object.
+"""What compiled steps send between devices, and hold: `python compiled.py [--tpu SLICE] CASE...` prints a JSON object.
 
-Nothing is run, and no array is made: the devices are as many as `JAX_NUM_CPU_DEVICES` says.
+Nothing is run, and no array is made: the devices are as many as `JAX_NUM_CPU_DEVICES` says, or those of a slice of TPUs
+that need not be here, such as `v5e:2x4`, for which libtpu compiles.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
-import sys
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 import optax
+from jax.experimental import topologies
 
 from kdjax import teachers
 from kdjax.algorithms import supervised
@@ -45,6 +49,7 @@ class Case:
     teacher: str = 'mlp-64'
     placed: str = 'both'
     accumulate: int = 1
+    remat: bool = False
     layout: type[Layout] = Layout
 
 
@@ -56,6 +61,8 @@ CASES = {
     'mlp in parts': Case('mlp-256-256', MeshShape(1, 8), accumulate=2),
     'mlp ungathered': Case('mlp-256-256', MeshShape(1, 8), layout=Ungathered),
     'vit tensor': Case(f'vit-64-{DEPTH}', MeshShape(2, 2, 2)),
+    'deep': Case('vit-64-6', MeshShape(1), batch=1024),
+    'deep, again': Case('vit-64-6', MeshShape(1), batch=1024, remat=True),
     'large fsdp': Case('vit-256-2', MeshShape(1, 256), batch=512, teacher='mlp-256'),
     'large data and fsdp': Case('vit-256-2', MeshShape(4, 64), batch=512, teacher='mlp-256'),
     'large all': Case('vit-256-2', MeshShape(8, 8, 4), batch=512, teacher='mlp-256'),
@@ -74,15 +81,16 @@ def everywhere(layout: Layout, tree: Any) -> Any:
     return shaped(tree, jax.tree.map(lambda _: layout.replicated, tree))
 
 
-def compiled(case: Case) -> tuple[str, Any, Any]:
-    """(HLO, the abstract weights of the student, those of the teacher)."""
+def compiled(case: Case, devices: Sequence[Any]) -> tuple[Any, Any, Any]:
+    """(the compiled steps, the abstract weights of the student, those of the teacher), on the first of the devices."""
     teacher = model(case.teacher)
     algorithm = supervised(
         model(case.student), hard_labels() + kl(temperature=2.0), optax.adam(1e-3),
         teachers={'teacher': teachers.live(teacher)},
     )  # fmt: skip
-    layout = case.layout(case.mesh.mesh(), teacher=case.placed)
-    program = Program(executed(algorithm, Execution(accumulate=case.accumulate)), chunk=2, layout=layout)
+    mesh = case.mesh.mesh(devices[: math.prod(dataclasses.astuple(case.mesh))])
+    layout = case.layout(mesh, teacher=case.placed)
+    program = Program(executed(algorithm, Execution(case.accumulate, case.remat)), chunk=2, layout=layout)
     image = jax.ShapeDtypeStruct((case.batch, *IMAGE), np.float32)
     index = jax.ShapeDtypeStruct((case.batch,), np.int32)
     batch = {'image': image, 'label': index, 'index': index}
@@ -92,7 +100,8 @@ def compiled(case: Case) -> tuple[str, Any, Any]:
     rows = jax.ShapeDtypeStruct((2, case.batch), np.int32)
     rest = everywhere(layout, (batch, rows, jax.eval_shape(lambda: jax.random.key(0))))
     lowered = program.lower(state, frozen, rest[0], rest[1], np.int32(2), rest[2])
-    return lowered.compile(compiler_options()).as_text(), state['variables'], frozen
+    options = compiler_options() if devices[0].platform == 'cpu' else {}
+    return lowered.compile(options), state['variables'], frozen
 
 
 def weights(tree: Any) -> list[tuple[list[int], bool]]:
@@ -100,14 +109,24 @@ def weights(tree: Any) -> list[tuple[list[int], bool]]:
     return [(list(leaf.shape), 'fsdp' in leaf.sharding.spec) for leaf in jax.tree.leaves(tree)]
 
 
-def said(case: Case) -> dict[str, Any]:
-    text, student, teacher = compiled(case)
-    found = [dataclasses.asdict(one) | {'bytes': one.bytes} for one in collectives(text)]
+def said(case: Case, devices: Sequence[Any]) -> dict[str, Any]:
+    steps, student, teacher = compiled(case, devices)
+    found = [dataclasses.asdict(one) | {'bytes': one.bytes} for one in collectives(steps.as_text())]
     return {
-        'collectives': found, 'student': weights(student), 'teacher': weights(teacher),
+        'collectives': found, 'temporary': steps.memory_analysis().temp_size_in_bytes,
+        'student': weights(student), 'teacher': weights(teacher),
         'classes': CLASSES, 'batch': case.batch, 'depth': DEPTH, 'shards': case.mesh.fsdp * (case.mesh.data or 1),
     }  # fmt: skip
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--tpu')
+    parser.add_argument('cases', nargs='+')
+    given = parser.parse_args()
+    devices = topologies.get_topology_desc(given.tpu, 'tpu').devices if given.tpu else jax.devices()
+    print(json.dumps({name: said(CASES[name], devices) for name in given.cases}))
+
+
 if __name__ == '__main__':
-    print(json.dumps({name: said(CASES[name]) for name in sys.argv[1:]}))
+    main()
