@@ -7,6 +7,7 @@ import re
 import pytest
 
 from kdjax.cli.machine import Machine
+from kdjax.cli.verifying import Verify
 from kdjax.run.layout import MeshShape, read_mesh
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -29,9 +30,10 @@ def test_it_names_many():
 
 def test_every_option_it_shows_is_one():
     shown = {flag.replace('-', '_') for flag in re.findall(r'--([a-z][a-z-]*)', PAGE)}
-    assert shown == {field.name for field in dataclasses.fields(Machine)}
+    assert shown == {field.name for field in dataclasses.fields(Machine)} | {'seeds_at_once', 'out'}
+    assert shown <= {field.name for field in dataclasses.fields(Verify)}
 
 
 def test_its_command_has_a_mesh_that_reads():
-    (mesh,) = re.findall(r'--mesh (\S+)', PAGE)
-    assert read_mesh(mesh) == MeshShape(2, 4, 1)
+    both = [read_mesh(mesh) for mesh in re.findall(r'--mesh (\S+)', PAGE)]
+    assert both == [MeshShape(2, 4, 1), MeshShape(2)]
