@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.shard_alike import shard_alike
 
 from kdjax.algorithms.algorithm import Batch
 from kdjax.errors import UserError
@@ -48,7 +49,7 @@ def _at_once(evaluate: Evaluate, params: Any, stats: Any, batch: Batch, key: jax
         return total(reduced), (reduced, after, outputs)
 
     (_, (reduced, after, outputs)), found = jax.value_and_grad(loss, has_aux=True)(params)
-    return Found(found, reduced, after, outputs)
+    return Found(_laid_like(found, params), reduced, after, outputs)
 
 
 def _in_parts(evaluate: Evaluate, params: Any, stats: Any, parts: Batch, key: jax.Array) -> Found:
@@ -71,7 +72,15 @@ def _in_parts(evaluate: Evaluate, params: Any, stats: Any, parts: Batch, key: ja
         one, (stats, zeros, jax.tree.map(jnp.zeros_like, counts)), (parts, keys)
     )
     reduced = {n: Reduced(sums[n], counts[n], r.weight[0]) for n, r in whole.items()}
-    return Found(found, reduced, after, jax.tree.map(_gathered, outputs))
+    return Found(_laid_like(found, params), reduced, after, jax.tree.map(_gathered, outputs))
+
+
+def _laid_like(gradient: Any, params: Any) -> Any:
+    """A gradient lies on the devices as the weights that were computed with.
+
+    Where it is kept split afterwards XLA may otherwise move activations, logits among them, to compute parts of it.
+    """
+    return jax.tree.map(lambda g, p: shard_alike(g, p)[0], gradient, params)
 
 
 def _counts(evaluate: Evaluate, params: Any, stats: Any, parts: Batch, keys: jax.Array) -> dict[str, jax.Array]:

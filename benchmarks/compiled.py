@@ -23,7 +23,7 @@ from kdjax.algorithms import supervised
 from kdjax.algorithms.algorithm import Execution, executed
 from kdjax.models.named import named
 from kdjax.objectives import hard_labels, kl
-from kdjax.run.collectives import collectives
+from kdjax.run.collectives import Collective, collectives, total_bytes
 from kdjax.run.layout import Layout, MeshShape
 from kdjax.run.program import Program, compiler_options
 
@@ -104,18 +104,36 @@ def compiled(case: Case, devices: Sequence[Any]) -> tuple[Any, Any, Any]:
     return lowered.compile(options), state['variables'], frozen
 
 
-def weights(tree: Any) -> list[tuple[list[int], bool]]:
-    """The shape of every array, and whether `fsdp` splits it."""
-    return [(list(leaf.shape), 'fsdp' in leaf.sharding.spec) for leaf in jax.tree.leaves(tree)]
+def weights(tree: Any) -> dict[str, int]:
+    """Bytes of weights: of all, and of those that `fsdp` splits."""
+    sizes = [(leaf.size * leaf.dtype.itemsize, 'fsdp' in leaf.sharding.spec) for leaf in jax.tree.leaves(tree)]
+    return {'all': sum(size for size, _ in sizes), 'split': sum(size for size, is_split in sizes if is_split)}
+
+
+def strays(found: list[Collective], weights: Any) -> int:
+    """Elements of the largest collective, arrays with the shape of a weight left out."""
+
+    def form(shape: Sequence[int]) -> tuple[int, ...]:
+        return tuple(sorted(size for size in shape if size > 1))
+
+    known = {form(leaf.shape) for leaf in jax.tree.leaves(weights)}
+    return max(sum(math.prod(a.shape) for a in one.arrays if form(a.shape) not in known) for one in found)
 
 
 def said(case: Case, devices: Sequence[Any]) -> dict[str, Any]:
+    """logits: elements of those that belong to the examples of one device."""
     steps, student, teacher = compiled(case, devices)
-    found = [dataclasses.asdict(one) | {'bytes': one.bytes} for one in collectives(steps.as_text())]
+    found = collectives(steps.as_text())
+    mine = case.batch // (case.mesh.fsdp * (case.mesh.data or 1))
     return {
-        'collectives': found, 'temporary': steps.memory_analysis().temp_size_in_bytes,
+        'collectives': [[one.kind, array.shape] for one in found for array in one.arrays],
+        'gathered': total_bytes(found, 'all-gather'),
+        'reduced': total_bytes(found, 'all-reduce', 'reduce-scatter'),
+        'moved': total_bytes(found, 'all-to-all', 'collective-permute'),
+        'stray': strays(found, (student, teacher)) if found else 0,
+        'temporary': steps.memory_analysis().temp_size_in_bytes,
         'student': weights(student), 'teacher': weights(teacher),
-        'classes': CLASSES, 'batch': case.batch, 'depth': DEPTH, 'shards': case.mesh.fsdp * (case.mesh.data or 1),
+        'classes': CLASSES, 'depth': DEPTH, 'examples': mine, 'logits': mine * CLASSES,
     }  # fmt: skip
 
 
