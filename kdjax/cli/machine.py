@@ -27,8 +27,8 @@ class Machine:
     accumulate: int = 1
     """Compute the gradient of a batch in so many parts, one after the other."""
     remat: bool = False
-    """Compute each model's activations again for the backward pass. Of a whole model at once: measured on CPU, its peak
-    is the same, and --accumulate is what lowers it."""
+    """Keep of each block of a network what goes into it, and compute the block again for the backward pass. It saves
+    nothing on CPU, where --accumulate is what lowers the peak."""
     dtype: Dtype = 'float32'
     """Of activations; parameters and updates stay float32."""
     teacher_dtype: Dtype = 'float32'

@@ -114,6 +114,10 @@ class Program:
         where = self.layout.replicated if size % self.layout.shards else self.layout.batch()
         return self._evaluate(state, frozen, self.layout.place(batch, where), self._on_all(key))
 
+    def apart(self, tree: Any, runs: int) -> list[Any]:
+        """What belongs to each of the runs that the program trains: all of it, since it trains one."""
+        return [tree]
+
     def _on_all(self, tree: Any) -> Any:
         return self.layout.place(tree, self.layout.replicated)
 

@@ -13,21 +13,16 @@ import numpy as np
 from kdjax.algorithms.algorithm import PLAIN, Execution, State, executed
 from kdjax.experiment import ARM
 from kdjax.run import identity
-from kdjax.run.course import Course
-from kdjax.run.diverged import Diverged
-from kdjax.run.fit import Events, fit, predict
+from kdjax.run.fit import Events
 from kdjax.run.group import distributed
 from kdjax.run.layout import Layout, single
 from kdjax.run.program import Program
 from kdjax.run.store import Store
 from kdjax.run.together import Together, places
+from kdjax.run.training import Made, Training
 from kdjax.stage import Artifact, Compute, Stage, Train, graph
 from kdjax.streams import stream
 
-CURVE_SPLIT = 'validation'
-"""Learning curves are drawn on this split; the test split is read once, at the end."""
-
-HELD_OUT = ('validation', 'test')
 EVENTS = Events()
 LONGEST_STAGE = 7 * 86400.0
 """Seconds that a process waits for the one that writes: computing a cache takes what it takes."""
@@ -216,63 +211,20 @@ class Executor:
         seeds: Sequence[int],
         events: Events,
         resume: Callable[[State], State | None] = lambda _: None,
-    ) -> tuple[State, list[tuple[dict[str, Any], dict[str, Any]]]]:
-        """The final state, and arrays and facts of each seed. Places that are left train the last seed once more."""
+    ) -> tuple[State, list[Made]]:
+        """The final state, and what each seed made. Places that are left train the last seed once more."""
         several = self._spread(stage)
         held = [*seeds, *[seeds[-1]] * (self.places - len(seeds))] if several else seeds
-        own = tuple(self._seed(stage, seed) for seed in held) if several else self._seed(stage, seeds[0])
-        program, frozen = self.program(stage), self.frozen(stage, held)
-        references = [self.reference(stage, seed) for seed in seeds]
-        course = events.course or Course()
-        curves: list[dict[str, list[float]]] = [{'step': []} for _ in seeds] if several else [course.curves]
-
-        def apart(tree: Any) -> list[Any]:
-            return [jax.tree.map(lambda x, i=i: x[i, ...], tree) for i, _ in enumerate(seeds)] if several else [tree]
-
-        def measure(split: str, said: list[dict[str, np.ndarray]]) -> list[dict[str, float]]:
-            compared = [None if reference is None else reference[split] for reference in references]
-            return [stage.measure(s, s['label'], r) for s, r in zip(said, compared, strict=True)]
-
-        def follow(step: int, state: State) -> None:
-            said = predict(program, state, frozen, stage.data[CURVE_SPLIT], seed=own)
-            for curve, values in zip(curves, measure(CURVE_SPLIT, apart(said)), strict=True):
-                curve['step'].append(step)
-                for name, value in values.items():
-                    curve.setdefault(name, []).append(value)
-            if events.on_evaluate is not None:
-                events.on_evaluate(step, state)
-
-        try:
-            fitted = fit(
-                program,
-                stage.data['train'],
-                batch=stage.batch,
-                steps=stage.steps,
-                seed=own,
-                frozen=frozen,
-                events=dataclasses.replace(
-                    events, evaluate_every=stage.evaluate_every, on_evaluate=follow, course=course
-                ),
-                resume=resume,
-            )
-        except Diverged as error:
-            raise error.of(f'{stage.name}, seed {held[error.which]}') if several else error from None
-        said = {
-            split: apart(predict(program, fitted.state, frozen, stage.data[split], seed=own)) for split in HELD_OUT
-        }
-        metrics = {split: measure(split, s) for split, s in said.items()}
-        cost = stage.cost() | {'seconds': fitted.seconds / len(seeds), 'peak_memory_bytes': program.peak_memory_bytes}
-        made = []
-        for i, (seed, state) in enumerate(zip(seeds, apart(self.layout.host(fitted.state)), strict=True)):
-            info = {
-                'metrics': {n: m[i] | self.facts(stage, seed, n) for n, m in metrics.items()},
-                'curves': curves[i],
-                'cost': dict(cost),
-                'state_sha256': identity.state_digest(state),
-            }
-            arrays = {'variables': state['variables'], 'predictions': {n: s[i] for n, s in said.items()}}
-            made.append((arrays, info))
-        return fitted.state, made
+        drawn = tuple(self._seed(stage, seed) for seed in held)
+        training = Training(
+            stage, self.program(stage), self.frozen(stage, held), seeds, drawn if several else drawn[0],
+            [self.reference(stage, seed) for seed in seeds],
+        )  # fmt: skip
+        state, made = training.run(events, resume)
+        for seed, (_, info) in zip(seeds, made, strict=True):
+            for split, metrics in info['metrics'].items():
+                metrics |= self.facts(stage, seed, split)
+        return state, made
 
     def _compute(self, stage: Compute, seed: int, inputs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         key = stream(jax.random.key(self._seed(stage, seed)), stage.name)

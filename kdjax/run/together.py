@@ -59,6 +59,10 @@ class Together(Program):
         )
         super().__init__(spread, chunk=chunk, layout=layout)
 
+    def apart(self, tree: Any, runs: int) -> list[Any]:
+        """States or predictions of the first `runs` seeds."""
+        return [jax.tree.map(lambda x, i=i: x[i, ...], tree) for i in range(runs)]
+
     def _init(self, key: jax.Array, frozen: Mapping[str, Any], example: Any) -> State:
         def on_device(keys: jax.Array, mine: Any, shared: Any, examples: Any) -> State:
             begin = self._each(lambda key, mine, example: self._one.init(key, {**shared, **mine}, example))

@@ -32,7 +32,7 @@ def test_blocks_computed_again_take_a_third_of_the_memory():
 
 
 def test_fsdp_sends_weights_and_gradients_and_nothing_else():
-    """Never logits, their cotangents or tokens; how often is not counted, since a fusion of several parts repeats it."""
+    """Never logits, their cotangents or tokens. How often is not counted: a fusion of several parts repeats it."""
     said = asked('vit fsdp')['vit fsdp']
     assert said['student']['split'] > 0.99 * said['student']['all']
     assert {kind for kind, _ in said['collectives']} <= {'all-gather', 'all-reduce', 'reduce-scatter'}
