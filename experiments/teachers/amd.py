@@ -21,7 +21,7 @@ Seen on validation: without hidden states (b = 0) all distilled arms do better, 
 At T = 1 students learn more from small assistants than from the teacher, and tradeoff is the better guide; at
 T = 4, better for all distilled arms, they learn best from the teacher, and npsd is: it picks what is near it.
 
-`kdjax verify amd`: four minutes on 2 cores. Five seeds, test split: amd - direct +0.6 [-0.1, +1.2] points of accuracy,
+`kdjax verify amd`: three minutes on 2 cores. Five seeds, test split: amd - direct +0.6 [-0.1, +1.2] points of accuracy,
 amd - best_assistant +0.3 [-0.2, +0.8], so within half a point of the best: at an equal budget no assistant is needed
 here.
 """

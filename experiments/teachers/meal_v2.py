@@ -11,7 +11,7 @@ q = mean_k softmax(z_k), zbar = mean_k z_k; every arm but `scratch` starts from 
 
 `kdjax verify meal_v2`: two minutes on 2 cores. Five seeds, test split: cooperative - hard +0.2 [+0.0, +0.4] points of
 accuracy, so soft labels alone do beat the labels. The discriminator adds nothing: cooperative - ensemble -0.3 [-0.7,
-+0.1], and as an adversary -0.2 [-1.0, +0.5].
++0.1], nor as an adversary, adversarial - ensemble -0.2 [-1.0, +0.5].
 """
 
 import dataclasses
