@@ -34,6 +34,10 @@ OVERHEAD = 32 * 1024
 """Bytes of a checkpoint besides its arrays, for a small one: Orbax's metadata and ours."""
 
 
+MOST_ERRORS = 10
+"""Of one save that failed: that of its arrays, and those of the files beside them."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Policy:
     """When checkpoints are made and which are kept.
@@ -280,12 +284,16 @@ class Checkpoints:
         )
 
     def _drain(self) -> None:
-        """Until nothing of a failed save is still being written; its other errors would be raised by the next save."""
-        while True:
+        """Until nothing of a failed save is still being written; its other errors would be raised by the next save.
+
+        Orbax forgets an error once it has raised it, and a save has few.
+        """
+        for _ in range(MOST_ERRORS):
             try:
-                return self._writer.wait_until_finished()
+                self._writer.wait_until_finished()
             except Exception:
-                continue  # Orbax forgets an error once it has raised it
+                continue
+            break
 
     def _join(self) -> None:
         thread, self._thread = self._thread, None
