@@ -7,8 +7,8 @@ import sys
 from rich.console import Console
 from rich.table import Column, Table
 
-UNWATCHED_WIDTH = 160
-"""Columns of a line where no terminal says how many there are: a log, a pipe."""
+UNWATCHED_WIDTH = 1000
+"""Columns of a line where no terminal says how many there are, a log or a pipe: no cell folds, and paths stay whole."""
 
 
 def printer() -> Console:
