@@ -11,7 +11,7 @@ PLD: A Choice-Theoretic List-Wise Knowledge Distillation (arXiv 2506.12542), sec
 tau and both T were chosen from 1, 2, 4, 8 by validation accuracy over two seeds (93.9, 93.9, 94.2 %). At tau = 1 the
 teacher is nearly certain and PLD is nearly cross-entropy.
 
-`kdjax verify pld`: a minute and a half on 2 cores. Five seeds, test split: pld - labels +0.9 [+0.1, +1.7] points of
+`kdjax verify pld`: two minutes on 2 cores. Five seeds, test split: pld - labels +0.9 [+0.1, +1.7] points of
 accuracy, pld - listmle +1.2 [+0.5, +1.9], pld - kd -0.4 [-1.2, +0.4], pld - dist -0.1 [-0.7, +0.4]: it beats what it
 contains, and is on a par with tuned KD and DIST.
 """
