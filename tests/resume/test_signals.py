@@ -16,6 +16,18 @@ from kdjax.run.pace import Pace
 from kdjax.run.preemption import Preempted, Preemption
 
 
+ENDLESS = """
+import jax
+from kdjax.run.preemption import Preemption
+
+endless = jax.jit(lambda x: jax.lax.while_loop(lambda x: x > 0, lambda x: x, x)).lower(1).compile()
+with Preemption() as asked:
+    asked.hold()
+    print('running', flush=True)
+    jax.block_until_ready(endless(1))
+"""
+
+
 @pytest.fixture
 def ended(monkeypatch):
     """The exit codes of processes that ended at once."""
@@ -33,10 +45,21 @@ class TestPreemption:
             os.kill(os.getpid(), number)
             assert asked.asked() and ended == []
             os.kill(os.getpid(), number)
-            assert ended == [75]
+        assert ended == [75]
         said = capfd.readouterr().err
         assert 'finishing the step and saving; a second signal ends at once' in said
         assert 'again: ending at once; run the same command to go on' in said
+
+    def test_the_second_ends_it_also_inside_a_program_that_never_returns(self, number):
+        """Python calls no handler while its main thread is inside XLA."""
+        child = subprocess.Popen([sys.executable, '-c', ENDLESS], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert child.stdout.readline() == b'running\n'
+        child.send_signal(number)
+        time.sleep(0.5)
+        assert child.poll() is None
+        child.send_signal(number)
+        _, err = child.communicate(timeout=10)
+        assert child.returncode == 75 and b'again: ending at once' in err
 
     def test_where_nobody_looks_it_is_an_exception_that_no_one_catches_by_mistake(self, number):
         with pytest.raises(Preempted, match='before or after training; what was finished is kept'), Preemption():
