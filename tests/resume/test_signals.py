@@ -15,16 +15,15 @@ from kdjax.run import lock, preemption
 from kdjax.run.pace import Pace
 from kdjax.run.preemption import Preempted, Preemption
 
-
 ENDLESS = """
 import jax
 from kdjax.run.preemption import Preemption
 
-endless = jax.jit(lambda x: jax.lax.while_loop(lambda x: x > 0, lambda x: x, x)).lower(1).compile()
+endless = jax.jit(lambda x: jax.lax.while_loop(lambda x: x < 2.0, jax.numpy.cos, x)).lower(1.0).compile()
 with Preemption() as asked:
     asked.hold()
     print('running', flush=True)
-    jax.block_until_ready(endless(1))
+    jax.block_until_ready(endless(1.0))
 """
 
 
