@@ -77,8 +77,8 @@ def torch_loop(
     """The KD step in a `for`: gather, normalise, forward, backward, AdamW. The split is in memory."""
     student = student.train().to(memory_format=layout)
     optimizer = torch.optim.AdamW(student.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    images = torch.tensor(source.image).permute(0, 3, 1, 2)
-    labels = torch.tensor(source.label, dtype=torch.long)
+    images = torch.tensor(source['image']).permute(0, 3, 1, 2)
+    labels = torch.tensor(source['label'], dtype=torch.long)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
 
     def step(row: torch.Tensor) -> None:

@@ -31,7 +31,8 @@ def images(examples: int, size: int) -> ArraySource:
     """Random uint8 images `[examples, size, size, 3]` with random labels: only shapes matter here."""
     draw = np.random.default_rng(SEED)
     image = draw.integers(0, 256, (examples, size, size, 3), dtype=np.uint8)
-    return ArraySource(image, draw.integers(0, CLASSES, examples).astype(np.int32))
+    label = draw.integers(0, CLASSES, examples).astype(np.int32)
+    return ArraySource({'image': image, 'label': label})
 
 
 def model(spec: str, size: int) -> Model:

@@ -72,7 +72,8 @@ class Train(Stage):
 
     data: the `kdjax.data.Dataset`; `batch` examples a step for `steps` steps; `evaluate_every` steps on the
     validation split.
-    measure: `(predictions, labels, reference) -> {metric: float}` on one split, on the host.
+    measure: `(said, reference) -> {metric: float}` on one split, on the host; `said` is what the algorithm evaluates,
+        with the labels of the split as `label` if it has some.
     reference: an output of another stage that `measure` compares with, by split (the teacher's predictions).
     facts: numbers that other stages found, or one for each split, recorded among the final metrics.
     cost: `() -> {name: number}`: parameters, FLOPs, teacher queries, cache bytes of the whole run.

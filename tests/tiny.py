@@ -11,7 +11,7 @@ import optax
 
 from kdjax.algorithms import supervised
 from kdjax.data.assemble import from_splits
-from kdjax.data.dataset import Dataset, Origin
+from kdjax.data.dataset import ImageDataset, Origin
 from kdjax.experiment import Experiment
 from kdjax.metrics import classification
 from kdjax.models.model import Model, Outputs, from_functions
@@ -85,7 +85,7 @@ def images(examples: int, seed: int, classes: int = CLASSES) -> tuple[np.ndarray
     return image.astype(np.float32), label
 
 
-def dataset(examples: int = 24) -> Dataset:
+def dataset(examples: int = 24) -> ImageDataset:
     """Three splits of blobs; 12 examples in each held-out one."""
     splits = {'train': images(examples, 1), 'validation': images(12, 2), 'test': images(12, 3)}
     return from_splits(
@@ -103,8 +103,8 @@ def batch(size: int = 6) -> dict[str, np.ndarray]:
     return dataset()['train'].take(np.arange(size))
 
 
-def measure(said, labels, reference):
-    return classification(said['student'], labels, reference)
+def measure(said, reference):
+    return classification(said['student'], said['label'], reference)
 
 
 def cost() -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kdjax.data.checks import check_pair, check_variety
-from kdjax.data.dataset import SPLITS, ArraySource, Dataset, Origin
+from kdjax.data.dataset import SPLITS, ArraySource, ImageDataset, Origin
 from kdjax.data.splits import RULE, carve, train_interval
 from kdjax.errors import UserError
 
@@ -16,7 +16,7 @@ Arrays = tuple[np.ndarray, np.ndarray]
 """Images [N, H, W, C] and labels [N]."""
 
 
-def from_pool(name: str, pool: Arrays, sizes: dict[str, int], **described: Any) -> Dataset:
+def from_pool(name: str, pool: Arrays, sizes: dict[str, int], **described: Any) -> ImageDataset:
     """Carve the splits out of one pool of examples; `described` is what `from_splits` takes."""
     images, labels = pool
     carved = carve(labels, sizes, name=name)
@@ -32,18 +32,18 @@ def from_splits(
     crop_padding: int,
     origin: Origin,
     train_examples: int | None = None,
-) -> Dataset:
+) -> ImageDataset:
     """A `Dataset` in memory. `splits['train']` is in stratified order; `train_examples` keeps its start."""
     sources = {split: _source(name, split, splits[split], len(class_names)) for split in SPLITS}
     train = sources['train']
     kept = train_interval(len(train), train_examples, len(class_names), name=name)
-    sources['train'] = train = ArraySource(train.image[kept], train.label[kept])
-    check_variety(train.label, place=f"split 'train' of data set '{name}'")
-    shapes = {split: source.image.shape[1:] for split, source in sources.items()}
+    sources['train'] = train = ArraySource({'image': train['image'][kept], 'label': train['label'][kept]})
+    check_variety(train['label'], place=f"split 'train' of data set '{name}'")
+    shapes = {split: source['image'].shape[1:] for split, source in sources.items()}
     if len(set(shapes.values())) > 1:
         raise UserError(f"data set '{name}': the splits hold images of different shapes: {shapes}")
-    mean, std = statistics(train.image)
-    return Dataset(
+    mean, std = statistics(train['image'])
+    return ImageDataset(
         name=name,
         image_shape=shapes['train'],
         class_names=class_names,
@@ -67,13 +67,15 @@ def statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]
 
 
 def _source(name: str, split: str, arrays: Arrays, classes: int) -> ArraySource:
-    return ArraySource(*check_pair(*arrays, classes, place=f"split '{split}' of data set '{name}'"))
+    image, label = check_pair(*arrays, classes, place=f"split '{split}' of data set '{name}'")
+    return ArraySource({'image': image, 'label': label})
 
 
 def _identity(sources: dict[str, ArraySource]) -> str:
     digest = hashlib.sha256(f'{RULE}\n'.encode())
     for split, source in sources.items():
-        digest.update(f'{split} {source.image.dtype} {source.image.shape}\n'.encode())
-        digest.update(np.ascontiguousarray(source.image).data)
-        digest.update(np.ascontiguousarray(source.label).data)
+        image = source['image']
+        digest.update(f'{split} {image.dtype} {image.shape}\n'.encode())
+        digest.update(np.ascontiguousarray(image).data)
+        digest.update(np.ascontiguousarray(source['label']).data)
     return digest.hexdigest()

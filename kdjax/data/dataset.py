@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 Batch = dict[str, np.ndarray]
-"""`image` [B, H, W, C] uint8 or float32 in 0..1; `label`, `index` (place in the split) [B] int32."""
+"""Columns by name, one row for each example; `index` is its place in the split.
+
+Of images: `image` [B, H, W, C] uint8 or float32 in 0..1, `label` [B] int32.
+"""
 
 SPLITS = ('train', 'validation', 'test')
+
+D = TypeVar('D', bound='Dataset')
 
 
 @runtime_checkable
@@ -28,21 +33,28 @@ class Source(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ArraySource:
-    """A split in memory: `image` [N, H, W, C], `label` [N] int32."""
+    """A split in memory: columns of any kind, `[examples, ...]` each. Raises ValueError where their lengths differ."""
 
-    image: np.ndarray
-    label: np.ndarray
+    columns: Mapping[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(column) for name, column in self.columns.items()}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f'the columns of a split have one length, not {lengths}')
 
     def __len__(self) -> int:
-        return len(self.label)
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, column: str) -> np.ndarray:
+        return self.columns[column]
 
     @property
     def arrays(self) -> Batch:
-        return {'image': self.image, 'label': self.label, 'index': np.arange(len(self), dtype=np.int32)}
+        return {**self.columns, 'index': np.arange(len(self), dtype=np.int32)}
 
     def take(self, indices: np.ndarray) -> Batch:
         indices = np.asarray(indices, np.int32)
-        return {'image': self.image[indices], 'label': self.label[indices], 'index': indices}
+        return {**{name: column[indices] for name, column in self.columns.items()}, 'index': indices}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,39 +66,47 @@ class Origin:
     size: str
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Dataset:
-    """An image classification data set with fixed, disjoint train, validation and test splits.
+    """Fixed, disjoint train, validation and test splits.
 
-    mean, std: per channel, of the train split, on the 0..1 scale.
-    flip_ok: a mirrored image keeps its label (not so for digits). crop_padding: pixels by which a random crop
-    may shift.
     identity: sha256 over the content of every split, in order.
     """
 
     name: str
+    splits: Mapping[str, Source]
+    identity: str
+    origin: Origin
+
+    def __getitem__(self, split: str) -> Source:
+        return self.splits[split]
+
+    def in_memory(self: D) -> D:
+        """The same data set with every split in memory, so that batches can be gathered on the device."""
+        return dataclasses.replace(self, splits={name: _read(source) for name, source in self.splits.items()})
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class ImageDataset(Dataset):
+    """Images and their classes.
+
+    mean, std: per channel, of the train split, on the 0..1 scale.
+    flip_ok: a mirrored image keeps its label (not so for digits). crop_padding: pixels by which a random crop
+    may shift.
+    """
+
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...]
-    splits: Mapping[str, Source]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     flip_ok: bool
     crop_padding: int
-    identity: str
-    origin: Origin
 
     @property
     def classes(self) -> int:
         return len(self.class_names)
 
-    def __getitem__(self, split: str) -> Source:
-        return self.splits[split]
-
-    def in_memory(self) -> Dataset:
-        """The same data set with every split in memory, so that batches can be gathered on the device."""
-        return dataclasses.replace(self, splits={name: _read(source) for name, source in self.splits.items()})
-
 
 def _read(source: Source) -> ArraySource:
     whole = source.arrays or source.take(np.arange(len(source)))
-    return ArraySource(whole['image'], whole['label'])
+    return ArraySource({name: column for name, column in whole.items() if name != 'index'})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kdjax.data.assemble import from_pool
-from kdjax.data.dataset import Dataset, Origin
+from kdjax.data.dataset import ImageDataset, Origin
 
 ORIGIN = Origin(
     source='inside scikit-learn (the test part of UCI optdigits)',
@@ -15,7 +15,7 @@ ORIGIN = Origin(
 SIZES = {'train': 1000, 'validation': 297, 'test': 500}
 
 
-def load(*, train_examples: int | None = None) -> Dataset:
+def load(*, train_examples: int | None = None) -> ImageDataset:
     """1000 train, 297 validation, 500 test; float32 images in 0..1 (the originals are 0..16)."""
     from sklearn.datasets import load_digits
 

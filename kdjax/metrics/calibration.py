@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -21,12 +22,21 @@ class CalibrationBins:
     confidence: np.ndarray
     accuracy: np.ndarray
 
+    @property
+    def error(self) -> float:
+        """Mean |accuracy - confidence| over examples, in 0..1 (arXiv 1706.04599, eq. 3)."""
+        gaps = np.abs(np.nan_to_num(self.accuracy - self.confidence))
+        return float((self.count * gaps).sum() / self.count.sum())
+
 
 def calibration_bins(logits: Logits, labels: Labels, *, bins: int = 15) -> CalibrationBins:
     """Examples in `bins` bins of equal width by their confidence max_c p_c (arXiv 1706.04599)."""
-    log_p = log_probabilities(logits)
-    confidence = np.exp(log_p.max(axis=-1))
-    hit = (log_p.argmax(axis=-1) == np.asarray(labels)).astype(np.float64)
+    return reliability(*confidences({'student': logits, 'label': labels}), bins=bins)
+
+
+def reliability(confidence: np.ndarray, hit: np.ndarray, *, bins: int = 15) -> CalibrationBins:
+    """The same from confidences in 0..1 and what came true, `[examples]` each."""
+    hit = np.asarray(hit, np.float64)
     edges = np.arange(bins + 1) / bins
     place = np.clip(np.searchsorted(edges, confidence, side='left') - 1, 0, bins - 1)
     count = np.bincount(place, minlength=bins)
@@ -39,11 +49,21 @@ def calibration_bins(logits: Logits, labels: Labels, *, bins: int = 15) -> Calib
     )
 
 
+def confidences(said: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Confidence and what came true, `[examples]` each, of what an algorithm evaluates on a split.
+
+    A classifier gives logits as `student` and `label`; a language model `confidence`, `hit` and `where` of tokens.
+    """
+    if 'confidence' in said:
+        where = np.asarray(said['where'])
+        return np.asarray(said['confidence'])[where], np.asarray(said['hit'])[where]
+    log_p = log_probabilities(np.asarray(said['student']))
+    return np.exp(log_p.max(axis=-1)), log_p.argmax(axis=-1) == np.asarray(said['label'])
+
+
 def ece(logits: Logits, labels: Labels, *, bins: int = 15) -> float:
     """Expected calibration error sum_b n_b / n |accuracy_b - confidence_b|, in 0..1 (arXiv 1706.04599)."""
-    table = calibration_bins(logits, labels, bins=bins)
-    gaps = np.abs(np.nan_to_num(table.accuracy - table.confidence))
-    return float((table.count * gaps).sum() / table.count.sum())
+    return calibration_bins(logits, labels, bins=bins).error
 
 
 def aurc(logits: Logits, labels: Labels) -> float:

@@ -188,7 +188,7 @@ class _Stopwatch:
 def predict(
     program: Program, state: State, frozen: Mapping[str, Any], source: Source, *, seed: int | Seeds
 ) -> dict[str, np.ndarray]:
-    """Everything that the algorithm evaluates, for every example of a split in order, and its `label`.
+    """Everything that the algorithm evaluates, for every example of a split in order, and its `label` if it has one.
 
     Of several seeds each array has them in front: `[seeds, examples, ...]`.
     """
@@ -196,7 +196,8 @@ def predict(
     kept: list[dict[str, np.ndarray]] = []
     for batch in evaluation_batches(source, EVALUATION_BATCH):
         where = batch.pop('where')
-        label = np.broadcast_to(batch['label'], (*key.shape, *np.shape(batch['label'])))
-        said = jax.device_get(program.evaluate(state, frozen, batch, key)) | {'label': label}
+        said = jax.device_get(program.evaluate(state, frozen, batch, key))
+        if 'label' in batch:
+            said['label'] = np.broadcast_to(batch['label'], (*key.shape, *np.shape(batch['label'])))
         kept.append({name: np.compress(where, values, axis) for name, values in said.items()})
     return {name: np.concatenate([k[name] for k in kept], axis) for name in kept[0]}

@@ -78,7 +78,7 @@ class Training:
         predicted = predict(self.program, state, self.frozen, self.stage.data[split], seed=self.drawn)
         said = self.program.apart(predicted, len(self.seeds))
         compared = [None if reference is None else reference[split] for reference in self.references]
-        return said, [self.stage.measure(s, s['label'], r) for s, r in zip(said, compared, strict=True)]
+        return said, [self.stage.measure(s, r) for s, r in zip(said, compared, strict=True)]
 
     def _made(self, fitted: Fitted, curves: Sequence[Mapping[str, Any]]) -> Iterable[Made]:
         held_out = {split: self._held_out(fitted.state, split) for split in HELD_OUT}

@@ -12,7 +12,7 @@ import numpy as np
 from kdjax.algorithms.algorithm import PLAIN, Execution
 from kdjax.errors import unknown
 from kdjax.experiment import Arm, Experiment
-from kdjax.metrics.calibration import calibration_bins
+from kdjax.metrics.calibration import confidences, reliability
 from kdjax.record import VERSION, judge, overall
 from kdjax.run import identity
 from kdjax.run.fit import Events
@@ -129,10 +129,8 @@ def _summary(arm: Arm, artifacts: list[Artifact], costs: list[dict[str, float]],
 
 def _calibration(artifacts: list[Artifact], split: str) -> dict[str, list[float | None]]:
     """Reliability over the predictions of all seeds together."""
-    said = [a.arrays['predictions'][split] for a in artifacts]
-    logits = np.concatenate([np.asarray(s['student']) for s in said])
-    labels = np.concatenate([np.asarray(s['label']) for s in said])
-    bins = calibration_bins(logits, labels)
+    found = [confidences(a.arrays['predictions'][split]) for a in artifacts]
+    bins = reliability(*(np.concatenate(each) for each in zip(*found, strict=True)))
     return {name: np.asarray(getattr(bins, name)).tolist() for name in ('confidence', 'accuracy', 'count')}
 
 

@@ -127,9 +127,7 @@ def _stacked(number: int, variables: Variables) -> Variables:
     return jax.tree.map(lambda leaf: jnp.stack([leaf] * number), variables)
 
 
-def _accuracy_of_each(
-    said: Mapping[str, np.ndarray], labels: np.ndarray, reference: None
-) -> dict[str, float]:
+def _accuracy_of_each(said: Mapping[str, np.ndarray], reference: None) -> dict[str, float]:
     del reference
-    found = surgery.accuracies(jnp.asarray(said['student']), jnp.asarray(labels))
+    found = surgery.accuracies(jnp.asarray(said['student']), jnp.asarray(said['label']))
     return {f'network{i}/accuracy': float(a) for i, a in enumerate(found)}

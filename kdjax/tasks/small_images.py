@@ -22,7 +22,7 @@ from kdjax.algorithms import Player, play
 from kdjax.algorithms.players import Prepare
 from kdjax.data.augment import augment, prepare
 from kdjax.data.batches import evaluation_batches
-from kdjax.data.dataset import Dataset
+from kdjax.data.dataset import ImageDataset
 from kdjax.errors import UserError
 from kdjax.metrics import classification
 from kdjax.models.count import forward_flops, parameters
@@ -75,7 +75,7 @@ class SmallImages:
     # What there is.
 
     @functools.cached_property
-    def data(self) -> Dataset:
+    def data(self) -> ImageDataset:
         """The student's data set; the teacher may have learned from more of the training split."""
         return data.load(self.dataset, train_examples=self.train_examples)
 
@@ -235,8 +235,9 @@ class _Teaching:
         )  # fmt: skip
 
 
-def measure(said: Mapping[str, np.ndarray], labels: np.ndarray, reference: np.ndarray | None) -> dict[str, float]:
+def measure(said: Mapping[str, np.ndarray], reference: np.ndarray | None) -> dict[str, float]:
     """Metrics of the student's logits; of every other prediction under its own name (`peer/accuracy`)."""
+    labels = said['label']
     metrics = classification(said['student'], labels, reference)
     for name, logits in said.items():
         if name not in ('student', 'label'):
@@ -244,7 +245,7 @@ def measure(said: Mapping[str, np.ndarray], labels: np.ndarray, reference: np.nd
     return metrics
 
 
-def _prepare(source: Dataset, crop_padding: int) -> Prepare:
+def _prepare(source: ImageDataset, crop_padding: int) -> Prepare:
     def run(batch: Mapping[str, Any], *, key: jax.Array, train: bool) -> dict[str, Any]:
         image = batch['image']
         if train and crop_padding:
@@ -254,7 +255,7 @@ def _prepare(source: Dataset, crop_padding: int) -> Prepare:
     return run
 
 
-def _predict_splits(model: Model, source: Dataset, inputs: Mapping[str, Variables], *, key: jax.Array):
+def _predict_splits(model: Model, source: ImageDataset, inputs: Mapping[str, Variables], *, key: jax.Array):
     run = _prepare(source, 0)
 
     @jax.jit
@@ -272,12 +273,12 @@ def _predict_splits(model: Model, source: Dataset, inputs: Mapping[str, Variable
     return {name: split(name) for name in source.splits}
 
 
-def _prediction_shapes(source: Dataset, inputs: Mapping[str, Variables]) -> dict[str, jax.ShapeDtypeStruct]:
+def _prediction_shapes(source: ImageDataset, inputs: Mapping[str, Variables]) -> dict[str, jax.ShapeDtypeStruct]:
     return {n: jax.ShapeDtypeStruct((len(source[n]), source.classes), np.float32) for n in source.splits}
 
 
 def _cost(
-    players: Mapping[str, Player], bound: Mapping[str, Bound], source: Dataset, batch: int, steps: int
+    players: Mapping[str, Player], bound: Mapping[str, Bound], source: ImageDataset, batch: int, steps: int
 ) -> dict[str, float]:
     """FLOPs of the run: three forward passes for a training step (arXiv 2001.08361, sec. 2.1), one for a teacher's."""
     image = jax.ShapeDtypeStruct((1, *source.image_shape), np.float32)

@@ -24,11 +24,11 @@ import tiny
 
 looks = []
 
-def measure(said, labels, reference):
+def measure(said, reference):
     looks.append(1)
     if os.environ.get('STRIKE') == str(len(looks)):
         os.kill(os.getpid(), signal.SIGTERM)
-    return tiny.measure(said, labels, reference)
+    return tiny.measure(said, reference)
 
 def arms(settings):
     return {

@@ -89,7 +89,7 @@ def test_bad_arguments_are_named(arguments, message):
 
 @pytest.mark.parametrize('batch', [1, 3, 4, 10, 64])
 def test_evaluation_sees_every_example_once_in_batches_of_one_size(batch):
-    source = data.ArraySource(np.zeros((10, 2, 2, 1), np.uint8), np.arange(10, dtype=np.int32))
+    source = data.ArraySource({'image': np.zeros((10, 2, 2, 1), np.uint8), 'label': np.arange(10, dtype=np.int32)})
     batches = list(data.evaluation_batches(source, batch))
     assert {len(found['label']) for found in batches} == {batch}
     seen = np.concatenate([found['index'][found['where']] for found in batches])
@@ -97,10 +97,9 @@ def test_evaluation_sees_every_example_once_in_batches_of_one_size(batch):
 
 
 def test_host_batches_read_ahead_in_order():
-    source = data.ArraySource(
-        np.arange(40, dtype=np.uint8).reshape(10, 2, 2, 1), np.arange(10, dtype=np.int32)
-    )
+    image = np.arange(40, dtype=np.uint8).reshape(10, 2, 2, 1)
+    source = data.ArraySource({'image': image, 'label': np.arange(10, dtype=np.int32)})
     rows = indices(10, 4, 0, 3, 20)
     found = list(data.host_batches(source, rows))
     np.testing.assert_array_equal([batch['label'] for batch in found], rows)
-    np.testing.assert_array_equal(found[3]['image'], source.image[rows[3]])
+    np.testing.assert_array_equal(found[3]['image'], source['image'][rows[3]])

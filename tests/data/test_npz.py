@@ -28,14 +28,14 @@ def test_a_folder_is_read(tmp_path):
         'test': 6,
     }
     assert (dataset.classes, dataset.image_shape, dataset.name) == (3, (4, 5, 3), f'npz:{tmp_path.name}')
-    np.testing.assert_array_equal(dataset['test'].image, split(6, seed=2)['image'])
-    assert sorted(dataset['train'].image[:, 0, 0, 0]) == sorted(split(12)['image'][:, 0, 0, 0])
+    np.testing.assert_array_equal(dataset['test']['image'], split(6, seed=2)['image'])
+    assert sorted(dataset['train']['image'][:, 0, 0, 0]) == sorted(split(12)['image'][:, 0, 0, 0])
 
 
 def test_images_and_labels_stay_together_in_train(tmp_path):
     written = split(12)
     train = data.load(write(tmp_path))['train']
-    pairs = {(image.tobytes(), int(label)) for image, label in zip(train.image, train.label, strict=True)}
+    pairs = {(image.tobytes(), int(label)) for image, label in zip(train['image'], train['label'], strict=True)}
     assert pairs == {(i.tobytes(), int(y)) for i, y in zip(written['image'], written['label'], strict=True)}
 
 
@@ -59,7 +59,7 @@ def test_class_names_may_be_given_and_grey_images_may_lack_their_channel(tmp_pat
 
 def test_float_images_become_float32(tmp_path):
     floats = {name: split(6, dtype=np.float64) for name in ('train', 'validation', 'test')}
-    assert data.load(write(tmp_path, **floats))['train'].image.dtype == np.float32
+    assert data.load(write(tmp_path, **floats))['train']['image'].dtype == np.float32
 
 
 def spoilt(name, value, *, count=12, dtype=np.uint8):

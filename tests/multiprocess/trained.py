@@ -47,7 +47,7 @@ def in_memory() -> ArraySource:
     rng = np.random.default_rng(0)
     label = (np.arange(EXAMPLES) % 8).astype(np.int32)
     image = np.clip(rng.uniform(0, 1, (8, 4, 4, 1))[label] + 0.3 * rng.standard_normal((EXAMPLES, 4, 4, 1)), 0, 1)
-    return ArraySource(image.astype(np.float32), label)
+    return ArraySource({'image': image.astype(np.float32), 'label': label})
 
 
 def algorithm():

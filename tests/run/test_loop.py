@@ -195,10 +195,10 @@ def test_predictions_cover_a_split_in_order_without_the_padding(plain):
     state = ran(plain).state
     said = predict(plain, state, {}, SOURCE, seed=0)
     assert said['student'].shape == (24, 3)
-    np.testing.assert_array_equal(said['label'], SOURCE.label)
+    np.testing.assert_array_equal(said['label'], SOURCE['label'])
     direct = (
         mlp()
-        .apply(state['variables']['student'], jnp.asarray(SOURCE.image), key=None, train=False)[0]
+        .apply(state['variables']['student'], jnp.asarray(SOURCE['image']), key=None, train=False)[0]
         .prediction
     )
     np.testing.assert_allclose(said['student'], direct, rtol=1e-4, atol=1e-5)
@@ -227,9 +227,9 @@ class TestDiverged:
         assert 'lower the learning rate' in message
 
     def test_a_nan_in_the_data_names_batch_and_image(self):
-        image = SOURCE.image.copy()
+        image = SOURCE['image'].copy()
         image[17, 1, 0, 0] = np.nan
-        source = ArraySource(image, SOURCE.label)
+        source = ArraySource({'image': image, 'label': SOURCE['label']})
         rows = batch_indices(24, batch=4, seed=0, first_step=0, steps=7)
         step, place = np.argwhere(rows == 17)[0]
         with pytest.raises(Diverged) as error:

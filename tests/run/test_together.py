@@ -86,7 +86,7 @@ def graded():
     middle = tiny.train(supervised(mlp(4), hard_labels(), SGD), name='middle')
 
     def call(inputs, *, key):
-        image = dataset()['train'].image
+        image = dataset()['train']['image']
         return {'logits': np.asarray(mlp(4).apply(inputs['model'], image, key=key, train=False)[0].prediction)}
 
     table = Compute(
@@ -130,10 +130,10 @@ class TestExecutor:
         train = dataset()['train']
         steps = {s: batch_indices(24, batch=4, seed=s, first_step=0, steps=2).ravel().tolist() for s in range(3)}
         bad = next(i for i in steps[1] if i not in steps[0] + steps[2])
-        image = train.image.copy()
+        image = train['image'].copy()
         image[bad] = np.nan
         data = dataset()
-        splits = {**data.splits, 'train': ArraySource(image, train.label)}
+        splits = {**data.splits, 'train': ArraySource({'image': image, 'label': train['label']})}
         broken = dataclasses.replace(data, splits=splits)
         stage = tiny.train(supervised(mlp(), hard_labels(), SGD), name='arm/bad', steps=2, data=broken)
         step, place = divmod(steps[1].index(bad), 4)

@@ -126,7 +126,7 @@ def test_disagreements_are_real(verified, store):
     executor = Executor(store, module='tiny')
     stage = tiny.experiment.resolve()['kd'].stage
     teacher = np.asarray(executor.reference(stage, 0)['test']).argmax(-1)
-    labels = tiny.dataset()['test'].label
+    labels = tiny.dataset()['test']['label']
     for row in record['disagreements']:
         assert row['teacher'] == teacher[row['index']]
         assert row['label'] == labels[row['index']]

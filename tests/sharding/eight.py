@@ -62,7 +62,7 @@ def source() -> ArraySource:
     rng = np.random.default_rng(0)
     label = (np.arange(96) % 8).astype(np.int32)
     image = np.clip(rng.uniform(0, 1, (8, 8, 8, 3))[label] + 0.3 * rng.standard_normal((96, 8, 8, 3)), 0, 1)
-    return ArraySource(image.astype(np.float32), label)
+    return ArraySource({'image': image.astype(np.float32), 'label': label})
 
 
 def model(spec: str, norm: str = 'none'):

@@ -9,7 +9,7 @@ from abstract_stages import Abstract
 
 from kdjax import data
 from kdjax.data.assemble import from_splits
-from kdjax.data.dataset import Dataset, Origin
+from kdjax.data.dataset import ImageDataset, Origin
 from kdjax.run.find import find, names
 from kdjax.run.fit import Events, fit
 from kdjax.run.program import Program
@@ -24,7 +24,7 @@ STAND_INS = {
 real_load = data.load
 
 
-def stand_in(spec: str, *, train_examples: int | None = None, **where) -> Dataset:
+def stand_in(spec: str, *, train_examples: int | None = None, **where) -> ImageDataset:
     """Noise in the shape of a data set, so that no test needs it on this machine."""
     if spec not in STAND_INS:
         return real_load(spec, train_examples=train_examples, **where)
