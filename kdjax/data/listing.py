@@ -6,7 +6,7 @@ import dataclasses
 import importlib.util
 from pathlib import Path
 
-from kdjax.data import digits, fashion_mnist, mnist5k, tfds
+from kdjax.data import assets, digits, fashion_mnist, mnist5k, tfds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,9 @@ def available(folder: str | Path | None = None) -> list[Row]:
             Row('tfds:NAME', False, 'any TFDS image classification data set', '', 'see its TFDS page', how)
         )
     how = 'write train.npz, validation.npz and test.npz, each with image and label, into a folder'
-    return rows + [Row('npz:FOLDER', False, 'your own images', '', 'yours', how)]
+    rows.append(Row('npz:FOLDER', False, 'your own images', '', 'yours', how))
+    fetched = [(name, assets.here(name), asset) for name, asset in assets.ASSETS.items()]
+    return rows + [_row(name, here, asset.origin, f'kdjax data fetch {name}') for name, here, asset in fetched]
 
 
 def _row(name: str, here: bool, origin, how: str) -> Row:
