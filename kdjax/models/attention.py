@@ -1,0 +1,63 @@
+"""Softmax attention with grouped queries, whoever may see whom."""
+
+from __future__ import annotations
+
+import einops
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+HIDDEN = -1e30
+"""The score of what is not seen: finite, so that a row that sees nothing (padding) gives no NaN."""
+
+
+def attend(
+    q: Float[Array, 'batch queries heads width'],
+    k: Float[Array, 'batch keys groups width'],
+    v: Float[Array, 'batch keys groups width'],
+    *,
+    seen: Bool[Array, 'rows queries keys'] | None = None,
+    causal: bool = False,
+    cap: float | None = None,
+) -> Float[Array, 'batch queries heads width']:
+    """softmax(q k / sqrt(width)) v; consecutive heads share a group's keys and values (arXiv 2305.13245).
+
+    seen: which keys each query sees, for each example or, with one row, for all. causal: key j only where
+        j <= i; queries and keys are the same tokens then.
+    cap: scores become cap tanh(score / cap) (Gemma 2, arXiv 2408.00118, sec. 2).
+
+    Scores are accumulated, and their softmax is taken, in float32. On a GPU, 16-bit attention without cap is cuDNN's
+    flash attention.
+    """
+    if _flash(q, k, cap) and (seen is None or causal):
+        mask = None if seen is None else seen[:, None]
+        return jax.nn.dot_product_attention(q, k, v, mask=mask, is_causal=causal, implementation='cudnn')
+    return _attend(q, k, v, seen if not causal else _also_causal(seen, q.shape[1]), cap)
+
+
+def _flash(q: jax.Array, k: jax.Array, cap: float | None) -> bool:
+    short = q.dtype in (jnp.bfloat16, jnp.float16)
+    fits = q.shape[-1] % 8 == 0 and q.shape[-1] <= 128 and q.shape[1] == k.shape[1] and q.shape[1] % 64 == 0
+    return short and fits and cap is None and jax.default_backend() == 'gpu'
+
+
+def _also_causal(seen: jax.Array | None, tokens: int) -> jax.Array:
+    before = jnp.tril(jnp.ones((1, tokens, tokens), bool))
+    return before if seen is None else before & seen
+
+
+def _attend(q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array | None, cap: float | None) -> jax.Array:
+    """The heads of a group lie along the queries, so that each product is one batched matrix product."""
+    tokens, groups, scale = q.shape[1], k.shape[2], q.shape[-1] ** -0.5
+    q = einops.rearrange(q * scale, 'b t (n g) d -> b n (g t) d', n=groups)
+    k, v = (einops.rearrange(x, 'b s n d -> b n s d') for x in (k, v))
+    scores = jnp.einsum('b n t d, b n s d -> b n t s', q, k, preferred_element_type=jnp.float32)
+    if cap is not None:
+        scores = cap * jnp.tanh(scores / cap)
+    if seen is not None:
+        apart = einops.rearrange(scores, 'b n (g t) s -> b n g t s', t=tokens)
+        apart = jnp.where(seen[:, None, None], apart, HIDDEN)
+        scores = einops.rearrange(apart, 'b n g t s -> b n (g t) s')
+    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    mixed = jnp.einsum('b n t s, b n s d -> b n t d', weights, v)
+    return einops.rearrange(mixed, 'b n (g t) d -> b t (n g) d', t=tokens)
