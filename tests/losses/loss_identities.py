@@ -137,6 +137,32 @@ def total_variation(rng):
     yield 'Pinsker: at most sqrt(KL / 2)', jnp.maximum(losses.total_variation(s, t), bound), bound, EXACT
 
 
+def negative_log_acceptance(rng):
+    s, t, y = logits(rng)
+    alpha = 1 - losses.total_variation(s, t)
+    value, slope = losses.negative_log_acceptance(s, t), gradient(losses.negative_log_acceptance, s, t)
+    yield '-log(1 - total variation)', value, -jnp.log(alpha), EXACT
+    wanted = gradient(losses.total_variation, s, t) / alpha[:, None]
+    yield 'gradient = that of total variation / alpha', slope, wanted, EXACT
+    certain = jnp.where(jax.nn.one_hot(y, 5, dtype=bool), 0.0, -jnp.inf)
+    got = losses.negative_log_acceptance(s, certain)
+    yield 'a certain teacher: cross-entropy', got, losses.cross_entropy(s, y), EXACT
+    far = losses.negative_log_acceptance(jnp.array([[1e3, 0.0]]), jnp.array([[0.0, 1e3]]))
+    yield 'no overlap: still finite', far, jnp.array([1e3 - math.log(2)]), EXACT
+
+
+def hybrid_acceptance(rng):
+    s, t, _ = logits(rng)
+    forward, variation = losses.kl_forward(s, t), losses.total_variation(s, t)
+    yield 'eta -> 0: forward KL', losses.hybrid_acceptance(s, t, eta=1e-9), forward, 1e-6
+    yield 'eta -> inf: total variation', losses.hybrid_acceptance(s, t, eta=1e9), variation, EXACT
+    weight = jnp.exp(-3.0 * (1 - variation))
+    yield 'eta = 3', losses.hybrid_acceptance(s, t), weight * forward + (1 - weight) * variation, EXACT
+    parts = [gradient(loss, s, t) for loss in (losses.kl_forward, losses.total_variation)]
+    wanted = weight[:, None] * parts[0] + (1 - weight[:, None]) * parts[1]
+    yield 'no gradient through the weight', gradient(losses.hybrid_acceptance, s, t), wanted, EXACT
+
+
 def alpha_divergence(rng):
     s, t, _ = logits(rng)
     p, q = jax.nn.softmax(t), jax.nn.softmax(s)
@@ -378,6 +404,70 @@ def crd(rng):
         for x, r, z in ((a, rows[1], log_z[0]), (b, rows[0], log_z[1]))
     )
     yield 'NCE in both banks', value, sum(parts), EXACT
+
+
+def every_class(teacher, **options):
+    """A sparse teacher that knows all of them, in another order, and some padding."""
+    order = jnp.argsort(-teacher, axis=-1)
+    p = jnp.take_along_axis(jax.nn.softmax(teacher), order, axis=-1)
+    return (
+        jnp.pad(order, ((0, 0), (0, 2)), constant_values=-1),
+        jnp.pad(p, ((0, 0), (0, 2)), constant_values=0.1),
+    )
+
+
+def sparse_cross_entropy(rng):
+    s, t, _ = logits(rng)
+    known = every_class(t)
+    full = losses.cross_entropy(s, jax.nn.softmax(t))
+    yield 'k = V: the full cross-entropy', losses.sparse_cross_entropy(s, *known), full, EXACT
+    doubled = tuple(jnp.concatenate([a, a], axis=-1) for a in (known[0], known[1] / 2))
+    yield 'an id may come twice', losses.sparse_cross_entropy(s, *doubled), full, EXACT
+
+
+def sparse_kl(rng):
+    s, t, _ = logits(rng)
+    got = losses.sparse_kl(s, *every_class(t), losses.entropy(t))
+    yield 'k = V: the full KL', got, losses.kl_forward(s, t), EXACT
+    slope = gradient(losses.sparse_kl, s, *every_class(t / 3), losses.entropy(t / 3), temperature=3.0, t_squared=True)
+    wanted = gradient(losses.kl_forward, s, t, temperature=3.0, t_squared=True)
+    yield 'of a teacher known at the temperature', slope, wanted, EXACT
+
+
+def truncated_kl(rng):
+    s, t, _ = logits(rng)
+    yield 'k = V: the full KL', losses.truncated_kl(s, *every_class(t)), losses.kl_forward(s, t), EXACT
+    ids, p = (a[:, :2] for a in every_class(t))
+    slope = gradient(losses.truncated_kl, s, ids, p)
+    hits = jnp.sum(p[..., None] * jax.nn.one_hot(ids, 5), axis=1)
+    wanted = jnp.sum(p, axis=-1, keepdims=True) * jax.nn.softmax(s) - hits
+    yield 'k < V: its gradient is P s - p', slope, wanted, EXACT
+
+
+def renormalized_kl(rng):
+    s, t, _ = logits(rng)
+    full, known = losses.kl_forward(s, t), every_class(t)
+    for both in (False, True):
+        yield 'k = V: the full KL', losses.renormalized_kl(s, *known, both=both), full, EXACT
+    ids, p = (a[:, :2] for a in known)
+    among = tuple(jnp.take_along_axis(z, ids, axis=-1) for z in (s, t))
+    got = losses.renormalized_kl(s, ids, p, both=True)
+    yield 'both: the KL of the logits selected', got, losses.kl_forward(*among), EXACT
+    at_teacher = losses.renormalized_kl(t, ids, p)
+    yield 'teacher alone: -log P where student = teacher', at_teacher, -jnp.log(jnp.sum(p, axis=-1)), EXACT
+
+
+def tail_bucket_kl(rng):
+    s, t, _ = logits(rng)
+    full, known = losses.kl_forward(s, t), every_class(t)
+    yield 'k = V: the full KL', losses.tail_bucket_kl(s, *known), full, EXACT
+    ids, p = known
+    yield 'k = V - 1: too, a bucket of one class', losses.tail_bucket_kl(s, ids[:, :4], p[:, :4]), full, EXACT
+    one = losses.tail_bucket_kl(s, ids[:, :1], p[:, :1])
+    yield 'k = 1: TCKD of the likeliest class', one, losses.tckd(s, t, ids[:, 0]), EXACT
+    bounds = [losses.tail_bucket_kl(s, ids[:, :k], p[:, :k]) for k in range(1, 6)]
+    steps = jnp.diff(jnp.stack([jnp.zeros(4), *bounds, full]), axis=0)
+    yield 'a lower bound that rises with k', jnp.minimum(steps, 0.0), jnp.zeros((6, 4)), EXACT
 
 
 IDENTITIES = {name: globals()[name] for name in losses.__all__ if name in globals()}

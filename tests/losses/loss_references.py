@@ -79,6 +79,19 @@ def total_variation(s, t):
     )
 
 
+def negative_log_acceptance(s, t):
+    return -np.log(1 - total_variation(s, t))
+
+
+def hybrid_weights(s, t, eta=3.0):
+    return np.exp(-eta * (1 - total_variation(s, t)))
+
+
+def hybrid_acceptance(s, t, weights=None):
+    weights = hybrid_weights(s, t) if weights is None else weights
+    return weights * kl_forward(s, t) + (1 - weights) * total_variation(s, t)
+
+
 @per_row
 def alpha_divergence(s, t, alpha=0.5):
     return (sum(softmax(t) ** alpha * softmax(s) ** (1 - alpha)) - 1) / (alpha * (alpha - 1))
@@ -223,3 +236,37 @@ def crd(s, t, s_rows, t_rows, log_z, bank_size, temperature=0.07):
 def binary_cross_entropy(logits, targets):
     p = 1 / (1 + np.exp(-logits))
     return np.mean(-targets * np.log(p) - (1 - targets) * np.log(1 - p))
+
+
+@per_row
+def sparse_cross_entropy(s, ids, weights, temperature=1.0):
+    return -sum(w * math.log(softmax(s / temperature)[i]) for i, w in zip(ids, weights, strict=True) if i >= 0)
+
+
+def sparse_kl(s, ids, weights, entropy, temperature=1.0, t_squared=False):
+    return (temperature**2 if t_squared else 1) * (
+        sparse_cross_entropy(s, ids, weights, temperature=temperature) - entropy
+    )
+
+
+def among_known(s, ids, probs, temperature=1.0):
+    """(probability, student's probability) of each known class."""
+    s = softmax(s / temperature)
+    return [(p, s[i]) for i, p in zip(ids, probs, strict=True) if i >= 0]
+
+
+@per_row
+def truncated_kl(s, ids, probs):
+    return sum(p * math.log(p / q) for p, q in among_known(s, ids, probs))
+
+
+@per_row
+def renormalized_kl(s, ids, probs, both=False):
+    p, q = np.array(among_known(s, ids, probs)).T
+    return kl(p / p.sum(), q / q.sum() if both else q)
+
+
+@per_row
+def tail_bucket_kl(s, ids, probs, temperature=1.0, t_squared=False):
+    p, q = np.array(among_known(s, ids, probs, temperature)).T
+    return (temperature**2 if t_squared else 1) * kl([*p, 1 - p.sum()], [*q, 1 - q.sum()])

@@ -1,6 +1,7 @@
 """The register: a loss enters the contract suite by one entry here and one identity in `loss_identities`."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
@@ -27,6 +28,7 @@ class Entry:
     shared: arguments without a batch axis.
     class_axes: argument -> (its class or channel axis, where else to put it).
     differentiated: the arguments with a gradient.
+    held: arguments -> the reference with its weights as they are there: of a loss that detaches them.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Entry:
     shared: tuple[int, ...] = ()
     class_axes: dict[int, tuple[int, int]] = dataclasses.field(default_factory=dict)
     differentiated: tuple[int, ...] = (0, 1)
+    held: Callable[[Arrays], Callable] | None = None
 
     @property
     def loss(self):
@@ -216,6 +219,54 @@ def at_own_odds(args):
     return (args[0], p), np.mean(-p * np.log(p) - (1 - p) * np.log(1 - p), axis=-1)
 
 
+KNOWN = 3
+
+
+def known_classes(rng):
+    """A student's logits, and the likeliest classes of a teacher; the last is padding in one example."""
+    student, teacher = logits(rng)
+    ids = np.argsort(-teacher, axis=-1)[:, :KNOWN]
+    probs = np.take_along_axis(np.array([references.softmax(row) for row in teacher]), ids, axis=-1)
+    ids[1, -1] = -1
+    return student, ids, probs
+
+
+def known_and_entropy(rng):
+    args = known_classes(rng)
+    return *args, references.entropy(args[0])
+
+
+def known_at_same(stated):
+    """The student's own probabilities; `stated(student, ids, probs)` is the value there."""
+
+    def at_same(args):
+        student, ids, _, *rest = args
+        s = np.array([references.softmax(row) for row in student])
+        probs = np.take_along_axis(s, np.maximum(ids, 0), axis=-1)
+        return (student, ids, probs, *rest), stated(student, ids, probs)
+
+    return at_same
+
+
+def extreme_known(args):
+    """A student certain of the known classes, of an unknown one, of nothing; a teacher certain, and empty."""
+    student, ids, probs, *rest = args
+    known = np.array([np.isin(np.arange(CLASSES), row) for row in ids])
+    students = [np.where(known, 1e4, -1e4), np.where(known, -1e4, 1e4), np.zeros_like(student), 1e-20 * student]
+    certain = np.eye(KNOWN)[:1] * np.ones((EXAMPLES, 1))
+    return [(s, ids, p, *rest) for s in students for p in (probs, certain, np.zeros_like(probs))]
+
+
+def of_known_classes(name, reference, stated=lambda *_: np.zeros(EXAMPLES), inputs=known_classes, **options):
+    return Entry(
+        name, inputs, reference, known_at_same(stated), extreme_known, options=options, differentiated=(0, 2)
+    )
+
+
+def minus_log_known(student, ids, probs):
+    return -np.log(np.sum(probs * (ids >= 0), axis=-1))
+
+
 REGISTER = [
     Entry(
         'cross_entropy',
@@ -253,6 +304,14 @@ REGISTER = [
     of_logits('skew_kl', references.skew_kl),
     of_logits('skew_kl_reverse', references.skew_kl_reverse),
     of_logits('total_variation', references.total_variation),
+    of_logits('negative_log_acceptance', references.negative_log_acceptance),
+    of_logits(
+        'hybrid_acceptance',
+        references.hybrid_acceptance,
+        held=lambda args: functools.partial(
+            references.hybrid_acceptance, weights=references.hybrid_weights(*args)
+        ),
+    ),
     of_logits('alpha_divergence', references.alpha_divergence, options={'alpha': 0.3}),
     of_logits('alpha_divergence', references.alpha_divergence, options={'alpha': 0.7}),
     of_logits('mse_logits', references.mse),
@@ -351,5 +410,18 @@ REGISTER = [
         options={'bank_size': BANK},
         shared=(4,),
     ),
+    of_known_classes('sparse_cross_entropy', references.sparse_cross_entropy, references.sparse_cross_entropy),
+    of_known_classes(
+        'sparse_kl',
+        references.sparse_kl,
+        lambda s, ids, p: references.sparse_kl(s, ids, p, references.entropy(s), temperature=2.0, t_squared=True),
+        inputs=known_and_entropy,
+        temperature=2.0,
+        t_squared=True,
+    ),
+    of_known_classes('truncated_kl', references.truncated_kl),
+    of_known_classes('renormalized_kl', references.renormalized_kl, minus_log_known),
+    of_known_classes('renormalized_kl', references.renormalized_kl, both=True),
+    of_known_classes('tail_bucket_kl', references.tail_bucket_kl),
 ]
 """Every public loss, with the options at which it is examined."""
