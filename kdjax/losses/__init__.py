@@ -8,7 +8,7 @@ that couples the batch says so, and returns row contributions whose mean over th
 published scalar.
 
 `standardize` transforms logits, and `memory_scores`, `memory_log_z`, `update_memory` keep a memory bank:
-these four are no losses.
+these four are no losses, nor is what says 'Not a loss' of itself.
 """
 
 from .acceptance import hybrid_acceptance, negative_log_acceptance
@@ -29,6 +29,7 @@ from .divergences import (
     total_variation,
 )
 from .dual_space import cross_attention, spread, student_space
+from .fused import fused_divergence
 from .hints import attention_transfer, hint_mse
 from .interpolation import TaidState, adaptive_kl, taid, taid_start, taid_step
 from .labels import cross_entropy, entropy
@@ -63,6 +64,7 @@ __all__ = [
     'dkd',
     'dpo',
     'entropy',
+    'fused_divergence',
     'generalized_jsd',
     'group_advantages',
     'hint_mse',

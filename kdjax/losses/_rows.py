@@ -27,6 +27,16 @@ def kept(values, where):
     return values if where is None else jnp.where(where, values, jnp.zeros_like(values))
 
 
+def paired(where, **arrays):
+    """The arrays at least in float32, blanked under the mask; a ValueError unless they have one shape, the mask's."""
+    (name, first), *others = arrays.items()
+    for other, array in others:
+        if array.shape != first.shape:
+            raise ValueError(f'{other} has shape {array.shape}, {name} {first.shape}: pair the values one to one')
+    _checks.mask_shape(where, first.shape)
+    return tuple(blanked(a, where) for a in widened(*arrays.values()))
+
+
 def logit_rows(student, teacher, axis: int, where):
     """Both logits with classes last, at least in float32, blanked under the mask."""
     _checks.same_classes(student, teacher, axis)
