@@ -16,14 +16,14 @@ def attend(
     k: Float[Array, 'batch keys groups width'],
     v: Float[Array, 'batch keys groups width'],
     *,
-    seen: Bool[Array, 'rows queries keys'] | None = None,
+    seen: Bool[Array, 'rows _ keys'] | None = None,
     causal: bool = False,
     cap: float | None = None,
 ) -> Float[Array, 'batch queries heads width']:
     """softmax(q k / sqrt(width)) v; consecutive heads share a group's keys and values (arXiv 2305.13245).
 
-    seen: which keys each query sees, for each example or, with one row, for all. causal: key j only where
-        j <= i; queries and keys are the same tokens then.
+    seen: which keys each query sees; one row for all examples, or one query for all queries, may stand for them.
+    causal: query i sees keys j <= i only; queries and keys are the same tokens then.
     cap: scores become cap tanh(score / cap) (Gemma 2, arXiv 2408.00118, sec. 2).
 
     Scores are accumulated, and their softmax is taken, in float32. On a GPU, 16-bit attention without cap is cuDNN's

@@ -22,6 +22,7 @@ from kdjax.models.model import Model, Outputs, Rules
 from kdjax.models.rope import frequencies, rotate, rotation
 from kdjax.models.seam import from_nnx
 from kdjax.models.sequences import positions_in, same_document
+from kdjax.models.tables import Table
 
 RULES: Rules = (
     (r'attention/[qkv]/kernel', (None, 'tensor')),
@@ -52,13 +53,6 @@ class DecoderInputs:
     segment: Any = None
     position: Any = None
     cache: Cache | None = None
-
-
-class Table(nnx.Module):
-    """Rows `[entries, width]`, drawn from N(0, 0.02^2) (GPT-2)."""
-
-    def __init__(self, entries: int, width: int, *, rngs: nnx.Rngs):
-        self.table = nnx.Param(normal(0.02)(rngs.params(), (entries, width), jnp.float32))
 
 
 class Attention(nnx.Module):
@@ -174,15 +168,14 @@ class Decoder(nnx.Module):
         return positions_in(segment) if position is None else position, same_document(segment), None
 
     def _embedded(self, tokens: jax.Array, position: jax.Array) -> tuple[jax.Array, Any]:
-        x = self.embedding.table[...].astype(self.dtype)[tokens]
+        x = self.embedding.as_type(self.dtype)[tokens]
         if self.config.positions == 'learned':
-            return x + self.position.table[...].astype(self.dtype)[position], None
+            return x + self.position.as_type(self.dtype)[position], None
         turning = frequencies(self.config.head_width, self.config.rope_theta, self.config.rope_scaling)
         return x, rotation(position, turning)
 
     def _said(self, hidden: jax.Array, taps: dict[str, Any]) -> Outputs:
-        table = self.embedding if self.config.tied else self.head
-        head = table.table[...].astype(self.dtype)
+        head = (self.embedding if self.config.tied else self.head).as_type(self.dtype)
         logits = jnp.einsum('b t d, v d -> b t v', hidden, head, preferred_element_type=jnp.float32)
         if self.config.logit_cap is not None:
             logits = self.config.logit_cap * jnp.tanh(logits / self.config.logit_cap)

@@ -44,4 +44,4 @@ def layer_norm(kind: str, features: int, epsilon: float) -> RMSNorm | LayerNorm:
 
 
 def _row(values: jax.Array, like: jax.Array) -> jax.Array:
-    return values.reshape((1,) * (like.ndim - 1) + (-1,))
+    return values.astype(jnp.float32).reshape((1,) * (like.ndim - 1) + (-1,))
