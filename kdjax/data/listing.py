@@ -6,7 +6,12 @@ import dataclasses
 import importlib.util
 from pathlib import Path
 
-from kdjax.data import assets, digits, fashion_mnist, mnist5k, tfds
+from kdjax.data import assets, corpora, digits, fashion_mnist, mnist5k, tfds
+
+OWN_TEXT = {
+    'file': 'name a text file, or a folder of them',
+    'jsonl': 'write {"prompt", "response"}, {"messages"} or {"text"}, one a line',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +57,8 @@ def available(folder: str | Path | None = None) -> list[Row]:
         )
     how = 'write train.npz, validation.npz and test.npz, each with image and label, into a folder'
     rows.append(Row('npz:FOLDER', False, 'your own images', '', 'yours', how))
+    rows += [_row(name, True, origin(), '') for name, (_, origin, _) in corpora.FROZEN.items()]
+    rows += [Row(f'{kind}:PATH', False, 'your own text', '', 'yours', how) for kind, how in OWN_TEXT.items()]
     fetched = [(name, assets.here(name), asset) for name, asset in assets.ASSETS.items()]
     return rows + [_row(name, here, asset.origin, f'kdjax data fetch {name}') for name, here, asset in fetched]
 

@@ -74,7 +74,7 @@ def load(name: str, *, train_examples: int | None = None, folder: Path | None = 
     identity covers all labels and the record files (their bytes up to 1 GiB, beyond that names and sizes).
     Raises `UserError` where the data set is not on disk, not in array_record format, or not image -> label.
     """
-    builder = _builder(name, folder or _default_folder())
+    builder = open_builder(name, folder or default_folder())
     info = builder.info
     image_key, label_key, shape = _image_and_label(name, info.features)
     if 'train' not in info.splits:
@@ -121,11 +121,11 @@ def load(name: str, *, train_examples: int | None = None, folder: Path | None = 
 
 def prepared(folder: Path | None = None) -> list[str]:
     """Names of the TFDS data sets in the folder (default: TFDS_DATA_DIR, else ~/tensorflow_datasets)."""
-    root = folder or _default_folder()
+    root = folder or default_folder()
     return sorted({path.relative_to(root).parts[0] for path in root.glob('*/**/features.json')})
 
 
-def _default_folder() -> Path:
+def default_folder() -> Path:
     return Path(os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets').expanduser()
 
 
@@ -152,7 +152,7 @@ def _version(path: Path) -> tuple[int, ...]:
     return tuple(int(part) if part.isdigit() else -1 for part in path.name.split('.'))
 
 
-def _builder(name: str, root: Path) -> Any:
+def open_builder(name: str, root: Path) -> Any:
     import tensorflow_datasets as tfds
 
     place = _find(name, root)
@@ -230,5 +230,5 @@ def _identity(fingerprint: str, sources: dict[str, DiskSource]) -> str:
     for split, source in sources.items():
         digest.update(f'{split} {len(source)}\n'.encode())
         digest.update(source.rows.astype(np.int64).data)
-        digest.update(source['label'].data)
+        digest.update(source.label.data)
     return digest.hexdigest()

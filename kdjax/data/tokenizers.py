@@ -141,19 +141,24 @@ class BPETokenizer:
     @classmethod
     def from_file(cls, path: str | Path) -> BPETokenizer:
         """Read a tokenizer.json, or the one in a checkpoint's folder, with the tokenizer_config.json beside it."""
-        import tokenizers
-
         file = Path(path) / 'tokenizer.json' if Path(path).is_dir() else Path(path)
         if not file.is_file():
             raise UserError(f"'{file}' does not exist: a tokenizer is read from the tokenizer.json of a checkpoint")
+        beside = file.with_name('tokenizer_config.json')
         try:
-            inner = tokenizers.Tokenizer.from_file(str(file))
+            return cls.from_json(file.read_text(), json.loads(beside.read_text()) if beside.is_file() else {})
         except Exception as error:  # the package raises nothing narrower
             raise UserError(f"'{file}' is not a tokenizer.json: {error}") from None
+
+    @classmethod
+    def from_json(cls, description: str, settings: Mapping[str, Any] | None = None) -> BPETokenizer:
+        """Of the text of a tokenizer.json, such as `inner.to_str()`."""
+        import tokenizers
+
+        inner = tokenizers.Tokenizer.from_str(description)
         inner.no_padding()
         inner.no_truncation()
-        beside = file.with_name('tokenizer_config.json')
-        return cls(inner, json.loads(beside.read_text()) if beside.is_file() else {})
+        return cls(inner, settings or {})
 
     @classmethod
     def from_gguf(cls, metadata: Mapping[str, Any]) -> BPETokenizer:
@@ -276,9 +281,10 @@ class BPETokenizer:
     def _special(self, kind: str) -> int | None:
         named = self.settings.get(f'{kind}_token') or self.settings.get(ALIASES.get(kind, ''))
         named = named['content'] if isinstance(named, dict) else named
-        usual = () if f'{kind}_token' in self.settings else USUAL[kind]
-        ids = (self.inner.token_to_id(token) for token in ((named,) if named else usual))
-        return next((i for i in ids if i is not None), None)
+        if named or f'{kind}_token' in self.settings:
+            return self.inner.token_to_id(named) if named else None
+        added = {token.content: i for i, token in self.inner.get_added_tokens_decoder().items()}
+        return next((added[token] for token in USUAL[kind] if token in added), None)
 
 
 def _gguf_settings(metadata: Mapping[str, Any], tokens: list[str]) -> dict[str, Any]:

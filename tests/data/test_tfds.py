@@ -45,13 +45,13 @@ def test_validation_is_carved_from_train_and_disjoint(folder):
     train, validation = originals(dataset['train']), originals(dataset['validation'])
     assert (len(train), len(validation), len(dataset['test'])) == (45, 5, 12)
     assert sorted(train + validation) == list(range(50))
-    assert np.bincount(dataset['train']['label']).tolist() == [15, 15, 15]
+    assert np.bincount(dataset['train'].label).tolist() == [15, 15, 15]
 
 
 def test_smaller_train_subsets_lie_inside_larger_ones(folder):
     small, large = (data.load('tfds:tiny_colours', folder=folder, train_examples=n) for n in (6, 30))
     assert originals(large['train'])[:6] == originals(small['train'])
-    assert np.bincount(small['train']['label']).tolist() == [2, 2, 2]
+    assert np.bincount(small['train'].label).tolist() == [2, 2, 2]
     assert small.identity != large.identity
 
 
