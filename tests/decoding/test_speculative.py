@@ -1,0 +1,153 @@
+"""Speculative decoding: what comes out is what the target alone would say."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny_decoders import chi_square, law, logits, numbered, tiny
+
+from kdjax.decoding import (
+    GREEDY,
+    PLAIN,
+    Sampling,
+    acceptance,
+    expected_block_length,
+    generate,
+    pad_prompts,
+    speculate,
+    verify,
+)
+from kdjax.decoding.sampling import draw, row_keys, step_keys
+from kdjax.errors import UserError
+
+PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9], [2, 2]]
+
+
+def pair(vocabulary=4, **options):
+    """A target, and a smaller draft of other weights."""
+    return *tiny(vocabulary, **options), *tiny(vocabulary, width=8, depth=1, seed=1, **options)
+
+
+def tables(rows, drafts, vocabulary, seed=0):
+    """Distributions of target and draft at each place, the same in all rows."""
+    rng = np.random.default_rng(seed)
+    p, q = (rng.dirichlet(np.full(vocabulary, 0.6), n).astype(np.float32) for n in (drafts + 1, drafts))
+    return p, q, *(jnp.tile(x, (rows, 1, 1)) for x in (p, q))
+
+
+def test_verified_blocks_have_the_law_of_the_target():
+    """The first token of a block; and where the first two stand, the third, drawn by the target alone."""
+    rows, drafts, vocabulary = 30000, 2, 4
+    p, q, target, draft = tables(rows, drafts, vocabulary)
+    keys = row_keys(jax.random.key(0), rows)
+    tokens = jnp.stack([draw(step_keys(keys, i), draft[:, i]) for i in range(drafts)], axis=1)
+    verdict = jax.jit(verify)(row_keys(jax.random.key(1), rows), target, draft, tokens)
+    accepted, token = np.asarray(verdict.accepted), np.asarray(verdict.token)
+    first = np.where(accepted > 0, tokens[:, 0], token)
+    assert chi_square(p[0].astype(float) / p[0].sum(dtype=float), first) > 1e-3
+    second = np.where(accepted > 1, tokens[:, 1], token)[accepted > 0]
+    assert chi_square(p[1].astype(float) / p[1].sum(dtype=float), second) > 1e-3
+    assert chi_square(p[2].astype(float) / p[2].sum(dtype=float), token[accepted == 2]) > 1e-3
+    alpha = np.minimum(p[0], q[0]).sum()
+    assert abs(np.mean(accepted > 0) - alpha) < 4 * np.sqrt(alpha * (1 - alpha) / rows)
+
+
+def test_equal_distributions_are_always_accepted_and_disjoint_ones_never():
+    p, _, target, _ = tables(500, 3, 5)
+    drawn = jnp.stack([draw(row_keys(jax.random.key(i), 500), target[:, i]) for i in range(3)], axis=1)
+    same = verify(row_keys(jax.random.key(7), 500), target, target[:, :-1], drawn)
+    np.testing.assert_array_equal(same.accepted, 3)
+    left, right = jnp.array([0.5, 0.5, 0.0, 0.0]), jnp.array([0.0, 0.0, 0.3, 0.7])
+    rows = jnp.tile(left, (500, 2, 1)), jnp.tile(right, (500, 1, 1)), jnp.full((500, 1), 3, jnp.int32)
+    apart = verify(row_keys(jax.random.key(8), 500), *rows)
+    np.testing.assert_array_equal(apart.accepted, 0)
+    assert set(np.asarray(apart.token).tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize('sampling', [PLAIN, Sampling(0.5, top_k=3)], ids=['plain', 'cut'])
+def test_texts_have_the_law_of_the_target(sampling):
+    """Three tokens with two drafts a round: residuals, whole blocks, and rows that drift apart."""
+    target, weights, draft, draft_weights = pair()
+    said = speculate(
+        target, weights, draft, draft_weights, pad_prompts([[2, 1]] * 8000),
+        key=jax.random.key(3), max_new=3, drafts=2, sampling=sampling,
+    )  # fmt: skip
+    assert 0.05 < said.acceptance < 0.95
+    assert chi_square(law(target, weights, [2, 1], 3, sampling), numbered(said.tokens, 4)) > 1e-3
+
+
+@pytest.mark.parametrize('drafts', [1, 3, 6])
+def test_greedy_is_what_the_target_alone_says(drafts):
+    """Prompts of different lengths, and rows that accept different numbers in each round."""
+    target, weights, draft, draft_weights = pair(23)
+    prompts, options = pad_prompts(PROMPTS), {'key': jax.random.key(0), 'max_new': 20, 'sampling': GREEDY}
+    alone = generate(target, weights, prompts, **options)
+    for other, other_weights in ((draft, draft_weights), (target, weights)):
+        said = speculate(target, weights, other, other_weights, prompts, drafts=drafts, **options)
+        np.testing.assert_array_equal(said.tokens, alone.tokens)
+        np.testing.assert_array_equal(said.lengths, 20)
+    assert said.acceptance == 1
+    np.testing.assert_array_equal(said.passes, -(-20 // (drafts + 1)))
+
+
+def test_a_draft_that_is_often_right_is_counted_so():
+    """The target with noise: between always and never; what is counted adds up."""
+    target, weights, *_ = pair(23)
+    noise = jax.tree.map(lambda w: w + 0.1 * jax.random.normal(jax.random.key(1), w.shape), weights)
+    said = speculate(target, weights, target, noise, pad_prompts(PROMPTS), key=jax.random.key(0), max_new=30, drafts=3)
+    assert 0.2 < said.acceptance < 1
+    assert (np.asarray(said.accepted) <= np.asarray(said.tested)).all()
+    emitted = np.asarray(said.accepted) + np.asarray(said.passes)
+    assert ((np.asarray(said.lengths) <= emitted) & (emitted <= np.asarray(said.lengths) + 1)).all()
+    assert said.block_length == 120 / np.sum(said.passes)
+
+
+def test_stop_tokens_end_a_row_inside_a_block():
+    target, weights, draft, draft_weights = pair(23)
+    prompts, options = pad_prompts(PROMPTS), {'key': jax.random.key(0), 'max_new': 20, 'sampling': GREEDY}
+    free = generate(target, weights, prompts, **options)
+    stop = tuple({int(free.tokens[0, 3]), int(free.tokens[2, 5])})
+    alone = generate(target, weights, prompts, stop=stop, **options)
+    assert len(set(alone.lengths.tolist())) > 1
+    for other, other_weights in ((draft, draft_weights), (target, weights)):
+        said = speculate(target, weights, other, other_weights, prompts, stop=stop, **options)
+        np.testing.assert_array_equal(said.tokens, alone.tokens)
+        np.testing.assert_array_equal(said.lengths, alone.lengths)
+
+
+def test_a_row_does_not_depend_on_the_others():
+    target, weights, draft, draft_weights = pair(23)
+    options = {'key': jax.random.key(2), 'max_new': 12}
+    both = speculate(target, weights, draft, draft_weights, pad_prompts(PROMPTS), **options)
+    alone = speculate(target, weights, draft, draft_weights, pad_prompts(PROMPTS[:1]), **options)
+    np.testing.assert_array_equal(both.tokens[0], alone.tokens[0])
+    assert (both.passes[0], both.accepted[0]) == (alone.passes[0], alone.accepted[0])
+
+
+def test_acceptance_is_the_overlap():
+    target, weights, draft, draft_weights = pair()
+    rows = jnp.array([[2, 1, 0, 3]])
+    both = logits(target, weights, rows), logits(draft, draft_weights, rows)
+    p, q = (np.asarray(jax.nn.softmax(x / 0.7), np.float64) for x in both)
+    wanted = np.minimum(p, q).sum(-1)
+    np.testing.assert_allclose(acceptance(*both, Sampling(0.7)), wanted, rtol=1e-5)
+    agree = np.argmax(p, -1) == np.argmax(q, -1)
+    np.testing.assert_array_equal(acceptance(*both, GREEDY), agree.astype(np.float32))
+
+
+def test_expected_block_length():
+    alpha = jnp.array([0.0, 0.5, 0.8, 1.0])
+    wanted = [1.0, (1 - 0.5**5) / 0.5, (1 - 0.8**5) / 0.2, 5.0]
+    np.testing.assert_allclose(expected_block_length(alpha, 4), wanted, rtol=1e-6)
+
+
+def test_what_cannot_be_verified_is_refused():
+    target, weights, draft, draft_weights = pair()
+    other, other_weights = tiny(5)
+    prompts, key = pad_prompts([[1]]), jax.random.key(0)
+    with pytest.raises(UserError, match='the target has 4 tokens, the draft 5: both need the same vocabulary'):
+        speculate(target, weights, other, other_weights, prompts, key=key, max_new=3)
+    with pytest.raises(UserError, match='drafts is 0: draft at least one token a round'):
+        speculate(target, weights, draft, draft_weights, prompts, key=key, max_new=3, drafts=0)
+    with pytest.raises(UserError, match='exceed the context of 64'):
+        speculate(target, weights, draft, draft_weights, prompts, key=key, max_new=64)
