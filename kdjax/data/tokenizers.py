@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from kdjax.data import byte_level
+from kdjax.data import byte_level, gguf_vocabulary
 from kdjax.errors import UserError
 
 END_OF_TEXT = '<|endoftext|>'
@@ -24,8 +24,6 @@ USUAL = {
 """The special tokens of public models, for a tokenizer.json that comes without its tokenizer_config.json."""
 ALIASES = {'bos': 'cls_token', 'eos': 'sep_token'}
 PROBE = "It's WE'LL  1234\t\n\n def f(x):\n    return x**2  # naïve ‘Ωμέγα’ 東京 🙂 …\r\n<tag/>"
-CONTROL, USER_DEFINED = 3, 4
-"""Types of a GGUF token that are matched whole, before any cut."""
 
 
 @runtime_checkable
@@ -146,7 +144,11 @@ class BPETokenizer:
             raise UserError(f"'{file}' does not exist: a tokenizer is read from the tokenizer.json of a checkpoint")
         beside = file.with_name('tokenizer_config.json')
         try:
-            return cls.from_json(file.read_text(), json.loads(beside.read_text()) if beside.is_file() else {})
+            settings = json.loads(beside.read_bytes()) if beside.is_file() else {}
+        except ValueError as error:
+            raise UserError(f"'{beside}' is not JSON: {error}") from None
+        try:
+            return cls.from_json(file.read_bytes().decode(), settings)
         except Exception as error:  # the package raises nothing narrower
             raise UserError(f"'{file}' is not a tokenizer.json: {error}") from None
 
@@ -164,29 +166,10 @@ class BPETokenizer:
     def from_gguf(cls, metadata: Mapping[str, Any]) -> BPETokenizer:
         """Build the byte-level BPE of a GGUF file from its metadata (`tokenizer.ggml.tokens`, `.merges`, `.pre` ...).
 
-        Raises `UserError` for a vocabulary of another kind than 'gpt2', or a pre-tokenizer that is not known here.
+        Raises `UserError` for a vocabulary of another kind than 'gpt2', for one with parts missing, and for a
+        pre-tokenizer that is not in `byte_level.PATTERNS`.
         """
-        from tokenizers import AddedToken, Tokenizer, decoders, models, processors
-
-        kind = metadata.get('tokenizer.ggml.model')
-        if kind != 'gpt2':
-            raise UserError(f"this GGUF file holds a vocabulary of kind '{kind}': only byte-level BPE, 'gpt2', is read")
-        tokens = [str(token) for token in metadata['tokenizer.ggml.tokens']]
-        merges: Any = [tuple(str(merge).split(' ')) for merge in metadata['tokenizer.ggml.merges']]
-        cuts = str(metadata.get('tokenizer.ggml.pre'))
-        vocabulary = {token: i for i, token in enumerate(tokens)}
-        inner = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=cuts in byte_level.WHOLE_WORDS_FIRST))
-        inner.pre_tokenizer = byte_level.pretokenizer(cuts)
-        inner.decoder = decoders.ByteLevel()
-        kinds = np.asarray(metadata.get('tokenizer.ggml.token_type', [1] * len(tokens)))
-        for wanted, special in ((CONTROL, True), (USER_DEFINED, False)):
-            found = [AddedToken(tokens[i], special=special, normalized=False) for i in np.flatnonzero(kinds == wanted)]
-            (inner.add_special_tokens if special else inner.add_tokens)(found)
-        settings = _gguf_settings(metadata, tokens)
-        if metadata.get('tokenizer.ggml.add_bos_token') and settings['bos_token']:
-            first = settings['bos_token']
-            inner.post_processor = processors.TemplateProcessing(f'{first} $A', None, [(first, vocabulary[first])])
-        return cls(inner, settings)
+        return cls(*gguf_vocabulary.read(metadata))
 
     @classmethod
     def train(cls, corpus: Iterable[str | bytes], size: int) -> BPETokenizer:
@@ -285,13 +268,6 @@ class BPETokenizer:
             return self.inner.token_to_id(named) if named else None
         added = {token.content: i for i, token in self.inner.get_added_tokens_decoder().items()}
         return next((added[token] for token in USUAL[kind] if token in added), None)
-
-
-def _gguf_settings(metadata: Mapping[str, Any], tokens: list[str]) -> dict[str, Any]:
-    fields = {'bos_token': 'bos_token_id', 'eos_token': 'eos_token_id', 'pad_token': 'padding_token_id'}
-    ids = {name: metadata.get(f'tokenizer.ggml.{field}') for name, field in fields.items()}
-    named = {name: None if i is None else tokens[int(i)] for name, i in ids.items()}
-    return named | {'chat_template': metadata.get('tokenizer.chat_template')}
 
 
 def _byte_level(token: str) -> bytes:

@@ -83,7 +83,8 @@ def test_docstrings_are_read_without_an_import(monkeypatch):
     assert not {name for name in set(sys.modules) - before if name.startswith('optax')}
     found = {document.name: document.text for each in corpus.splits.values() for document in each}
     text = found['optax/losses/_classification.py']
-    assert text.startswith(b'Classification losses.') and b'Multi-Label Classification' in text and b'\ndef ' not in text
+    assert text.startswith(b'Classification losses.') and b'Multi-Label Classification' in text
+    assert b'\ndef ' not in text
     assert corpus.origin.source.startswith('inside optax ')
 
 

@@ -129,6 +129,12 @@ def test_other_gguf_vocabularies_are_named(trained):
         BPETokenizer.from_gguf({'tokenizer.ggml.model': 'llama'})
     with pytest.raises(UserError, match="unknown pre-tokenizer of a GGUF vocabulary 'smolm'; did you mean 'smollm'"):
         BPETokenizer.from_gguf(gguf_metadata(trained, 'smolm'))
+    metadata = gguf_metadata(trained)
+    with pytest.raises(UserError, match='the merges of this GGUF file do not fit its tokens: '):
+        BPETokenizer.from_gguf(metadata | {'tokenizer.ggml.merges': ['nowhere found']})
+    del metadata['tokenizer.ggml.merges']
+    with pytest.raises(UserError, match=r"has no 'tokenizer\.ggml\.merges' in its metadata"):
+        BPETokenizer.from_gguf(metadata)
 
 
 def test_what_is_not_text_is_named(trained):
@@ -151,6 +157,9 @@ def test_files_that_are_no_tokenizer_are_named(tmp_path):
     (tmp_path / 'tokenizer.json').write_text('{"model": 3}')
     with pytest.raises(UserError, match=r"tokenizer.json' is not a tokenizer.json: "):
         BPETokenizer.from_file(tmp_path)
+    (tmp_path / 'tokenizer_config.json').write_text('{')
+    with pytest.raises(UserError, match=r"tokenizer_config.json' is not JSON: "):
+        BPETokenizer.from_file(tmp_path)
 
 
 def test_a_vocabulary_that_cannot_be_learned_is_named():
@@ -161,11 +170,11 @@ def test_a_vocabulary_that_cannot_be_learned_is_named():
 
 
 def test_smollm2_has_the_ids_it_was_trained_with():
-    gguf = pytest.importorskip('gguf')
+    from kdjax.models.checkpoints.gguf_file import GGUF
+
     if not assets.here('smollm2-135m'):
         pytest.skip('`kdjax data fetch smollm2-135m` was not run here')
-    fields = gguf.GGUFReader(assets.path('smollm2-135m')).fields
-    tokenizer = BPETokenizer.from_gguf({name: field.contents() for name, field in fields.items()})
+    tokenizer = BPETokenizer.from_gguf(GGUF(assets.path('smollm2-135m')).metadata)
     assert (tokenizer.size, tokenizer.eos, tokenizer.prefix) == (49152, 2, ())
     known = {
         'The capital of France is': [504, 3575, 282, 4649, 314],
