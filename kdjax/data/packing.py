@@ -51,7 +51,7 @@ def pack(documents: Sequence[Tokens], length: int, *, mode: str = 'stream', pad:
     best_fit: documents stay whole and are placed longest first, each where it leaves the least room (arXiv
       2404.10830); texts longer than a row are cut into full rows and a rest, instructions are shortened.
 
-    A row begins with the last token of the row before where the two are one document, so that no label is lost.
+    Where a document or the stream is cut, the next row begins with the token before the cut: no label is lost.
     Raises `UserError` for a length below 1, an unknown mode, instructions in a stream, and where no row is left.
     """
     if length < 1:
