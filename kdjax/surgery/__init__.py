@@ -7,6 +7,12 @@ from kdjax.surgery.choice import rank_correlation as rank_correlation
 from kdjax.surgery.choice import scores as scores
 from kdjax.surgery.choice import tradeoff as tradeoff
 from kdjax.surgery.choice import trials as trials
+from kdjax.surgery.freezing import divided as divided
+from kdjax.surgery.freezing import train_only as train_only
+from kdjax.surgery.freezing import whole as whole
+from kdjax.surgery.lora import adapted as adapted
+from kdjax.surgery.lora import lora as lora
+from kdjax.surgery.lora import merged as merged
 from kdjax.surgery.many import copies as copies
 from kdjax.surgery.many import nested as nested
 from kdjax.surgery.prune import by_importance as by_importance

@@ -123,6 +123,32 @@ def test_attention_of_padding():
     np.testing.assert_allclose(fewer, jnp.where(where, got, 0.0), rtol=1e-6)
 
 
+S, T, R = jax.random.normal(jax.random.key(0), (3, 2, 3, 5))
+WHERE = jnp.array([[True, True, False], [False, True, True]])
+
+
+@pytest.mark.parametrize(
+    ('name', 'arguments'),
+    [
+        ('adaptive_kl', (S, T)),
+        ('adaspec', (S, T, R)),
+        ('advantage_expectation', (S, T, R)),
+        ('alm', (-jnp.abs(S[..., 0]), -jnp.abs(T[..., 0]))),
+        ('calibrated_top_k', (S, jnp.argsort(-T, axis=-1)[..., :2], jnp.abs(T[..., :2]))),
+        ('kl_estimate', (S[..., 0], T[..., 0])),
+        ('policy_gradient', (S[..., 0], T[..., 0], R[..., 0])),
+        ('student_space', (S, T, jnp.argmax(R, axis=-1))),
+        ('uld', (S, T[..., :4])),
+    ],
+)
+def test_tokens_are_examples(name, arguments):
+    loss = getattr(losses, name)
+    flat = [a.reshape(6, *a.shape[2:]) for a in arguments]
+    tokens = loss(*arguments, where=WHERE)
+    np.testing.assert_allclose(tokens.reshape(6), loss(*flat, where=WHERE.reshape(6)), rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(tokens[~WHERE], 0.0)
+
+
 def zeros(*shape):
     return jnp.zeros(shape)
 
