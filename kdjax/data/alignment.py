@@ -37,11 +37,11 @@ def chunks(student_ends: np.ndarray, teacher_ends: np.ndarray) -> tuple[np.ndarr
 def predicted(student: np.ndarray, teacher: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Chunks of the labels: of tokens 1, 2, ..., which the logits at 0, 1, ... predict.
 
-    Nothing predicts the first token of a row: if it is in a chunk on one side, that chunk is in neither, because
-    likelihoods of different pieces would be compared.
+    Nothing predicts the first token of a row: if it is in a chunk on one side, that chunk, 0, is in neither, because
+    likelihoods of different pieces would be compared. The next one is 0 then.
     """
-    lost = {int(ids[0]) for ids in (student, teacher) if len(ids)} - {NONE}
-    return tuple(np.where(np.isin(ids[1:], list(lost)), NONE, ids[1:]).astype(np.int32) for ids in (student, teacher))
+    lost = any(len(ids) and ids[0] == 0 for ids in (student, teacher))
+    return student[1:] - (lost & (student[1:] >= 0)), teacher[1:] - (lost & (teacher[1:] >= 0))
 
 
 def aligned(
@@ -51,8 +51,8 @@ def aligned(
 
     length, teacher_length: predicted tokens of a row, T and S.
     Returns `tokens` [N, T + 1], `segment` (1, 0 for padding), `counted`, the same as `teacher_tokens`,
-    `teacher_segment`, `teacher_counted` [N, S + 1], and the chunks of the labels, `chunk` [N, T] and `teacher_chunk`
-    [N, S], ids below min(T, S); `index` [N].
+    `teacher_segment`, `teacher_counted` [N, S + 1]; the chunks of the labels, `chunk` [N, T] and `teacher_chunk`
+    [N, S]; `compared` [N, min(T, S)], which chunks there are; `index` [N].
 
     Each side begins with its tokenizer's `prefix`; texts that fit end with its end of text, which is a chunk of its
     own. Raises UserError where there are no texts, one is empty, or a length is below 1.
@@ -121,7 +121,7 @@ def _row(i: int, text: str | bytes, student: Tokenizer, teacher: Tokenizer, leng
         row[f'{prefix}segment'] = _filled(np.ones(len(tokens), np.int32), time + 1, 0)
         row[f'{prefix}counted'] = row[f'{prefix}segment'] > 0
         row[f'{prefix}chunk'] = _filled(own, time, NONE)
-    return row
+    return row | {'compared': np.isin(np.arange(min(length, teacher_length)), ids[0])}
 
 
 def _side(text: str | bytes, size: int, tokenizer: Tokenizer, length: int) -> tuple[np.ndarray, np.ndarray]:

@@ -27,6 +27,16 @@ def match(student: Tokenizer, teacher: Tokenizer) -> tuple[np.ndarray, np.ndarra
     return found[:, 0], found[:, 1]
 
 
+def starts(tokenizer: Tokenizer) -> np.ndarray:
+    """Which tokens begin a word: those that begin with a space, tab or line end, and special tokens. bool [size].
+
+    Source: the boundary bytes of ALM, arXiv 2503.20083.
+    """
+    roles = {tokenizer.bos, tokenizer.eos, tokenizer.pad}
+    spaces = (b' ', b'\t', b'\n', b'\r')
+    return np.array([i in roles or token[:1] in spaces for i, token in enumerate(tokenizer.token_bytes)])
+
+
 def _by_role(student: Tokenizer, teacher: Tokenizer) -> list[tuple[int, int]]:
     """Special tokens that both have; one token of several roles is matched once."""
     pairs: list[tuple[int, int]] = []

@@ -15,7 +15,16 @@ from .acceptance import hybrid_acceptance, negative_log_acceptance
 from .calibrated import calibrated_top_k, recalibrated
 from .contrastive import crd, in_batch_nce, memory_log_z, memory_nce, memory_scores, update_memory
 from .correlation import dist, pearson
-from .cross_tokenizer import alm, chunk_log_probs, merged_chunks, shared_vocabulary, uld
+from .cross_tokenizer import (
+    alm,
+    boundary_log_probs,
+    chunk_log_probs,
+    first_of_chunks,
+    last_of_chunks,
+    merged_chunks,
+    shared_vocabulary,
+    uld,
+)
 from .decoupled import dkd, nckd, tckd
 from .discriminator import binary_cross_entropy
 from .divergences import (
@@ -53,6 +62,7 @@ __all__ = [
     'attention_relation',
     'attention_transfer',
     'binary_cross_entropy',
+    'boundary_log_probs',
     'calibrated_top_k',
     'chunk_log_probs',
     'cka',
@@ -64,6 +74,7 @@ __all__ = [
     'dkd',
     'dpo',
     'entropy',
+    'first_of_chunks',
     'fused_divergence',
     'generalized_jsd',
     'group_advantages',
@@ -74,6 +85,7 @@ __all__ = [
     'kl_estimate',
     'kl_forward',
     'kl_reverse',
+    'last_of_chunks',
     'log_mixture',
     'memory_log_z',
     'memory_nce',

@@ -1,4 +1,14 @@
-"""Across tokenizers: likelihoods of aligned chunks (ALM), sorted probabilities (ULD), and vocabularies that differ."""
+"""Across tokenizers: likelihoods of aligned chunks (ALM), sorted probabilities (ULD), and vocabularies that differ.
+
+ALM from logits, of each side in turn (`kdjax.data.alignment` has the columns):
+
+    log_p = chunk_log_probs(-cross_entropy(logits, label), chunk, chunks=C)
+    log_p += last_of_chunks(boundary_log_probs(logits, starts, where), chunk, chunks=C)      # debiased: 'append_space'
+    alm(log_p of the student, log_p of the teacher, where=compared)
+
+A chunk may continue differently under two tokenizers ('a' before 'and' is one token here, two there); multiplied by
+the probability that a word ends with it, its likelihood means the same to both.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -41,24 +51,59 @@ def chunk_log_probs(
     """Sums of token log-probabilities by chunk; 0 for a chunk without tokens.
 
     chunk: the chunk of each token, 0 .. chunks - 1 of `kdjax.data.alignment`; tokens at -1 are in none.
-    It also merges chunks: with their log-probabilities for tokens and `merged_chunks` for ids.
     Not a loss. Source: ALM, arXiv 2503.20083.
     """
     (log_probs,) = _rows.widened(log_probs)
-    log_probs = jnp.where(chunk >= 0, log_probs, 0.0)
+    return _by_chunk(jax.ops.segment_sum, jnp.where(chunk >= 0, log_probs, 0.0), chunk, chunks)
 
-    def row(values, ids):
-        return jax.ops.segment_sum(values, jnp.where(ids >= 0, ids, chunks), num_segments=chunks)
 
-    flat = jax.vmap(row)(log_probs.reshape(-1, log_probs.shape[-1]), chunk.reshape(-1, chunk.shape[-1]))
-    return flat.reshape(*log_probs.shape[:-1], chunks)
+def last_of_chunks(
+    values: Float[Array, '*batch time'], chunk: Int[Array, '*batch time'], *, chunks: int
+) -> Float[Array, '*batch chunks']:
+    """The value at the last token of each chunk; 0 for a chunk without tokens. Not a loss."""
+    (values,) = _rows.widened(values)
+    place = jnp.broadcast_to(jnp.arange(chunk.shape[-1], dtype=jnp.int32), chunk.shape)
+    last = _by_chunk(jax.ops.segment_max, place, chunk, chunks)
+    found = jnp.take_along_axis(values, jnp.maximum(last, 0), axis=-1)
+    return jnp.where(last >= 0, found, 0.0)
+
+
+def first_of_chunks(
+    rows: Float[Array, '*batch time width'], chunk: Int[Array, '*batch time'], *, chunks: int
+) -> Float[Array, '*batch chunks width']:
+    """The rows, such as logits, at the first label of each chunk; zeros for a chunk without tokens.
+
+    There both sides have read the same text, so that `uld`, or a divergence over a `shared_vocabulary`, compares
+    predictions of the same place. Not a loss.
+    """
+    (rows,) = _rows.widened(rows)
+    time = chunk.shape[-1]
+    place = jnp.broadcast_to(jnp.arange(time, dtype=jnp.int32), chunk.shape)
+    first = _by_chunk(jax.ops.segment_min, place, chunk, chunks)
+    found = jnp.take_along_axis(rows, jnp.minimum(first, time - 1)[..., None], axis=-2)
+    return jnp.where((first < time)[..., None], found, 0.0)
+
+
+def boundary_log_probs(
+    logits: Float[Array, '*batch time classes'], starts: Bool[Array, ' classes'], where: Bool[Array, '*batch time']
+) -> Float[Array, '*batch time']:
+    """For each label, the log-probability that what follows it begins a word; 0 where no label that counts follows.
+
+    starts: the tokens that begin with a space, tab or line end, or end the text: `kdjax.data.vocabularies.starts`.
+    Not a loss. Source: 'append_space' in the code of arXiv 2503.20083.
+    """
+    (logits,) = _rows.widened(_rows.blanked(logits, where))
+    log_p = jax.nn.log_softmax(logits)
+    begins = jnp.broadcast_to(starts, log_p.shape)
+    after = jnp.minimum(jax.nn.logsumexp(jnp.where(begins, log_p, -jnp.inf), axis=-1), 0.0)
+    return jnp.where(_next(where, False), _next(after, 0.0), 0.0)
 
 
 def merged_chunks(boundary: Float[Array, '*batch chunks'], *, above: float = 0.1) -> Int[Array, '*batch chunks']:
     """Ids of longer chunks: one closes after a chunk where the teacher expects a boundary with more than `above`.
 
-    boundary: at each chunk's last token, the log-probability that the next token begins with a space, tab, newline
-        or ends the text.
+    boundary: `last_of_chunks` of the teacher's `boundary_log_probs`. `chunk_log_probs` and `last_of_chunks` then take
+        the values of chunks in the place of tokens, and these ids.
     Not a loss; constant. What is left after the last boundary is a chunk too.
     Source: `merge_by_space_prob` in the code of arXiv 2503.20083.
     """
@@ -119,6 +164,21 @@ def shared_vocabulary(
             "'intersect' to compare the tokens that both have"
         )
     return student[..., : min(sizes)], teacher[..., : min(sizes)]
+
+
+def _by_chunk(collect, values, chunk, chunks: int):
+    """`collect` of the values of each chunk, row by row; tokens at -1 are in none."""
+
+    def row(values, ids):
+        return collect(values, jnp.where(ids >= 0, ids, chunks), num_segments=chunks)
+
+    flat = jax.vmap(row)(values.reshape(-1, values.shape[-1]), chunk.reshape(-1, chunk.shape[-1]))
+    return flat.reshape(*values.shape[:-1], chunks)
+
+
+def _next(values, last):
+    """Each position holds what the next one held."""
+    return jnp.concatenate([values[..., 1:], jnp.full_like(values[..., :1], last)], axis=-1)
 
 
 def _falling(probs, size: int):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from kdjax import losses
 from kdjax.data.alignment import NONE, aligned, chunks, pieces, predicted
-from kdjax.data.tokenizers import ByteTokenizer
-from kdjax.data.vocabularies import match
+from kdjax.data.tokenizers import BPETokenizer, ByteTokenizer
+from kdjax.data.vocabularies import match, starts
 from kdjax.errors import UserError
 
 BYTES = ByteTokenizer()
@@ -78,26 +78,30 @@ def test_one_tokenizer_makes_chunks_of_one_token():
 
 
 def test_the_chunk_of_a_token_that_nothing_predicts_is_left_out_on_both_sides():
-    ours, theirs = predicted(np.array([0, 0, 1], np.int32), np.array([NONE, 0, 1, 1], np.int32))
-    np.testing.assert_array_equal(ours, [NONE, 1])
-    np.testing.assert_array_equal(theirs, [NONE, 1, 1])
+    ours, theirs = predicted(np.array([0, 0, 1, NONE], np.int32), np.array([NONE, 0, 1, 1], np.int32))
+    np.testing.assert_array_equal(ours, [NONE, 0, NONE])
+    np.testing.assert_array_equal(theirs, [NONE, 0, 0])
+    began = np.array([NONE, 0, 1], np.int32)
+    np.testing.assert_array_equal(predicted(began, began), [[0, 1]] * 2)
 
 
 def test_columns():
     columns = aligned(['aab', 'bb ccc'], BYTES, Pairs(), length=8, teacher_length=6)
     np.testing.assert_array_equal(columns['tokens'][0], [97, 97, 98, 256, 0, 0, 0, 0, 0])
     np.testing.assert_array_equal(columns['teacher_tokens'][0], [511, 256 + 97, 98, 512, 0, 0, 0])
-    np.testing.assert_array_equal(columns['chunk'][0], [NONE, 1, 2, *[NONE] * 5])
-    np.testing.assert_array_equal(columns['teacher_chunk'][0], [NONE, 1, 2, *[NONE] * 3])
+    np.testing.assert_array_equal(columns['chunk'][0], [NONE, 0, 1, *[NONE] * 5])
+    np.testing.assert_array_equal(columns['teacher_chunk'][0], [NONE, 0, 1, *[NONE] * 3])
+    np.testing.assert_array_equal(columns['compared'][0], [True, True, *[False] * 4])
     np.testing.assert_array_equal(columns['segment'][0], [1, 1, 1, 1, 0, 0, 0, 0, 0])
     np.testing.assert_array_equal(columns['index'], [0, 1])
     assert {k: v.shape for k, v in columns.items()} == {
         'tokens': (2, 9), 'segment': (2, 9), 'counted': (2, 9), 'chunk': (2, 8),
         'teacher_tokens': (2, 7), 'teacher_segment': (2, 7), 'teacher_counted': (2, 7), 'teacher_chunk': (2, 6),
-        'index': (2,),
+        'compared': (2, 6), 'index': (2,),
     }  # fmt: skip
     short = aligned(['bb ccc'], BYTES, Pairs(), length=3, teacher_length=6)
-    np.testing.assert_array_equal(short['chunk'][0], [NONE, 1, NONE])
+    np.testing.assert_array_equal(short['chunk'][0], [NONE, 0, NONE])
+    np.testing.assert_array_equal(short['compared'][0], [True, False, False])
 
 
 def test_likelihoods_of_chunks_are_those_of_the_text():
@@ -113,9 +117,27 @@ def test_likelihoods_of_chunks_are_those_of_the_text():
             if c != NONE:
                 ours[row, i] = known[row, c] / np.sum(ids == c)
     got = losses.chunk_log_probs(jnp.asarray(ours), jnp.asarray(columns['chunk']), chunks=10)
-    some = np.array([np.isin(np.arange(10), row) for row in columns['chunk']])
-    assert some.sum() > 6
-    np.testing.assert_allclose(losses.alm(got, wanted, where=jnp.asarray(some)), 0.0, atol=1e-6)
+    assert columns['compared'].sum() > 6
+    np.testing.assert_allclose(losses.alm(got, wanted, where=jnp.asarray(columns['compared'])), 0.0, atol=1e-6)
+
+
+def test_a_public_kind_of_tokenizer():
+    """Byte-pair encoding against bytes: every token is a chunk of its own, of its own bytes."""
+    text = (TEXT + ' The cat and the dog and the bird saw the cat. ') * 20
+    words = BPETokenizer.train([text], 285)
+    columns = aligned(pieces(text, 60), BYTES, words, length=80, teacher_length=60)
+    for ids, tokens, chunk in zip(*(columns[k] for k in ('teacher_chunk', 'teacher_tokens', 'chunk')), strict=True):
+        last = ids.max()
+        assert last == chunk.max() > 3
+        np.testing.assert_array_equal(ids[ids >= 0], np.arange(last + 1))
+        lengths = [len(words.token_bytes[t]) for t in tokens[1:][ids >= 0]]
+        assert tokens[1:][ids >= 0][-1] == words.eos
+        np.testing.assert_array_equal(np.bincount(chunk[chunk >= 0])[:-1], lengths[:-1])
+    begins = starts(words)
+    assert begins[words.eos] and begins[words.encode(' cat')[0]] and not begins[words.encode('cat')[0]]
+    ours, theirs = match(BYTES, words)
+    assert len(ours) == 257
+    assert [words.token_bytes[i] for i in theirs[:256]] == [bytes([i]) for i in range(256)]
 
 
 def test_pieces():

@@ -20,9 +20,12 @@ from registered_losses import labelled_logits as labelled
 
 NOT_LOSSES = {
     'TaidState',
+    'boundary_log_probs',
     'chunk_log_probs',
     'cross_attention',
+    'first_of_chunks',
     'group_advantages',
+    'last_of_chunks',
     'log_mixture',
     'merged_chunks',
     'recalibrated',

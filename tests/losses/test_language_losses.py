@@ -69,6 +69,30 @@ def test_log_probabilities_of_chunks():
     np.testing.assert_array_equal(slope, chunk >= 0)
 
 
+def test_the_last_of_each_chunk():
+    values = jnp.array([[1.0, 2.0, 3.0, 4.0, 5.0], [1.0, 2.0, 3.0, 4.0, 5.0]])
+    chunk = jnp.array([[0, 0, 1, 2, -1], [-1, 1, 1, 1, 3]])
+    np.testing.assert_array_equal(losses.last_of_chunks(values, chunk, chunks=4), [[2, 3, 4, 0], [0, 4, 0, 5]])
+
+
+def test_the_first_of_each_chunk():
+    rows = jnp.arange(10.0).reshape(1, 5, 2)
+    chunk = jnp.array([[-1, 0, 0, 2, 2]])
+    got = losses.first_of_chunks(rows, chunk, chunks=4)
+    np.testing.assert_array_equal(got, [[[2, 3], [0, 0], [6, 7], [0, 0]]])
+    slope = jax.grad(lambda r: jnp.sum(losses.first_of_chunks(r, chunk, chunks=4)))(rows)
+    np.testing.assert_array_equal(slope[0, :, 0], [0, 1, 0, 1, 0])
+
+
+def test_what_follows_begins_a_word():
+    logits = jax.random.normal(jax.random.key(0), (1, 4, 5))
+    starts = jnp.array([False, True, False, False, True])
+    where = jnp.array([[True, True, True, False]])
+    got = losses.boundary_log_probs(logits.at[:, 3].set(jnp.nan), starts, where)
+    wanted = jnp.log(jax.nn.softmax(logits)[0, :, 1] + jax.nn.softmax(logits)[0, :, 4])
+    np.testing.assert_allclose(got, [[wanted[1], wanted[2], 0, 0]], rtol=1e-5)
+
+
 def test_chunks_merge_up_to_the_next_boundary():
     boundary = jnp.log(jnp.array([[0.01, 0.5, 0.2, 0.05, 0.02]]))
     merged = losses.merged_chunks(boundary)
