@@ -125,7 +125,7 @@ def _matched(
     found = {_plain(name, family.prefix): name for name in tensors.names}
     wanted = {_plain(tensor.theirs, family.prefix): tensor for tensor in family.tensors(config)}
     if missing := sorted(wanted[plain].theirs for plain in wanted.keys() - found.keys()):
-        raise UserError(f"'{folder}': {_few(missing)} missing, though config.json asks for it: fetch the folder again")
+        raise UserError(f"'{folder}': {_few(missing)} missing for its config.json: fetch the folder again")
     skipped = [re.compile(pattern) for pattern in family.ignored(config)]
     extra = sorted(found[plain] for plain in found.keys() - wanted.keys())
     if extra := [name for name in extra if not any(pattern.search(name) for pattern in skipped)]:
