@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -176,6 +177,16 @@ def kl(
 ) -> Objective:
     """Hinton's distillation term: T^2 KL(teacher || student) at temperature T (arXiv 1503.02531, sec. 2)."""
     return term(losses.kl_forward, student, teacher, temperature=temperature, t_squared=t_squared, name=name)
+
+
+def fused(*teachers: str, student: str = 'student', name: str = 'fused', **options: Any) -> Objective:
+    """`kdjax.losses.fused_divergence` of a language model from its teachers; without names, from `teacher`.
+
+    Reads hidden states and heads, so that nobody's logits of a whole batch are made; `options` are that loss's.
+    """
+    own, *others = ((f'{node}.hidden', f'{node}.head') for node in (student, *(teachers or ('teacher',))))
+    taught = itertools.chain.from_iterable(others)
+    return term(losses.fused_divergence, *own, 'batch.label', *taught, name=name, **options)
 
 
 def hint(student: str, teacher: str, *, projector: Callable[..., Model], name: str = 'hint') -> Objective:

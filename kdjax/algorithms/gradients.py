@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.shard_alike import shard_alike
 
 from kdjax.algorithms.algorithm import Batch
+from kdjax.algorithms.alike import laid_like
 from kdjax.errors import UserError
 from kdjax.objectives import Reduced, total
 
@@ -80,7 +80,7 @@ def _laid_like(gradient: Any, params: Any) -> Any:
 
     Where it is kept split afterwards XLA may otherwise move activations, logits among them, to compute parts of it.
     """
-    return jax.tree.map(lambda g, p: shard_alike(g, p)[0], gradient, params)
+    return jax.tree.map(laid_like, gradient, params)
 
 
 def _counts(evaluate: Evaluate, params: Any, stats: Any, parts: Batch, keys: jax.Array) -> dict[str, jax.Array]:

@@ -1,0 +1,215 @@
+"""Divergences between the words of two language models, from hidden states and heads: no `[tokens, vocabulary]` array.
+
+Logits are made for a chunk of tokens at a time, and the gradient is taken in the same pass: four matrix products for a
+student and a live teacher where a backward pass that makes the logits again needs six.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Integer
+
+from . import _checks
+from .pointwise import Pointwise, kl_forward
+
+LOGITS_AT_ONCE = 2**25
+"""How many logits of a model a chunk holds where the caller does not say: 128 MiB in float32."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Setting:
+    """All that is no array. softcaps: of the student, then of the teachers."""
+
+    divergence: Pointwise
+    weights: tuple[float, ...]
+    hard_weight: float
+    temperature: float
+    factor: float
+    softcaps: tuple[float | None, ...]
+    words: int
+    chunk: int
+
+
+def fused_divergence(
+    student_hidden: Float[Array, '*batch width'],
+    student_head: Float[Array, 'vocabulary width'],
+    label: Integer[Array, '*batch'],
+    *teachers: Float[Array, ...],
+    divergence: Pointwise = kl_forward,
+    weights: tuple[float, ...] | None = None,
+    hard_weight: float | int = 0.0,
+    temperature: float | int = 1.0,
+    t_squared: bool = False,
+    softcaps: tuple[float | None, ...] | None = None,
+    vocabulary: int | None = None,
+    chunk: int | None = None,
+    where: Bool[Array, '*batch'] | None = None,
+) -> Float[Array, '*batch']:
+    """sum_j weight_j D(p_j, s) + hard_weight (-log s_label), one value in nats for each token, in float32.
+
+    s = softmax(student_hidden @ student_head.T), p_j likewise of the teachers, both accumulated in float32 whatever the
+    inputs; D at `temperature`, the cross-entropy at 1. Gradients reach `student_hidden` and `student_head` alone. They
+    are taken in the forward pass for a cotangent that is the same for all tokens that count, as behind any masked mean
+    or sum; under any other the backward pass makes the logits again.
+
+    Args:
+        teachers: hidden states and head of each teacher in turn: `hidden, head, hidden, head`; widths are their own.
+        divergence: of `kdjax.losses.pointwise`, e.g. `kl_reverse`, `jsd(0.1, 'continuous')`, `skew_kl(0.1)`.
+        weights: one for each teacher; 1 each unless given.
+        hard_weight: of the labels, where a teacher is mixed with them; without teachers give it 1.
+        t_squared: multiplies D by T^2, as in Hinton's term.
+        softcaps: logits become cap * tanh(logits / cap); of the student and each teacher, None where there is none.
+        vocabulary: how many entries of the heads are words; the others are padding, -inf on both sides.
+        chunk: tokens whose logits are held at once.
+        where: the tokens that count; what the others hold reaches no value and no gradient.
+
+    Raises ValueError on shapes that do not fit, heads of different vocabularies, temperature <= 0 and odd teachers.
+    Source: the divergences' own; the reduction is left to the caller, over the tokens of the whole batch.
+    """
+    _checks.positive('temperature', temperature)
+    pairs = _paired(student_hidden, student_head, label, teachers)
+    _checks.mask_shape(where, label.shape)
+    words = student_head.shape[0] if vocabulary is None else vocabulary
+    _checks.between('vocabulary', words, 1, student_head.shape[0])
+    setting = _Setting(
+        divergence, _one_each('weights', weights, 1.0, len(pairs)), float(hard_weight), float(temperature),
+        float(temperature) ** 2 if t_squared else 1.0, _one_each('softcaps', softcaps, None, len(pairs) + 1), words,
+        min(chunk or max(1, LOGITS_AT_ONCE // student_head.shape[0]), label.size),
+    )  # fmt: skip
+    mask = jnp.ones(label.shape, bool) if where is None else where
+    rows = functools.partial(jnp.reshape, shape=(label.size, -1))
+    taught = tuple((jax.lax.stop_gradient(rows(h)), jax.lax.stop_gradient(w)) for h, w in pairs)
+    values = _values(setting, rows(student_hidden), student_head, label.reshape(-1), taught, mask.reshape(-1))
+    return values.reshape(label.shape)
+
+
+def _paired(hidden, head, label, teachers):
+    if len(teachers) % 2:
+        raise ValueError(f'{len(teachers)} arrays of teachers: give hidden states and head of each in turn')
+    pairs = tuple(zip(teachers[::2], teachers[1::2], strict=True))
+    for i, (h, w) in enumerate(((hidden, head), *pairs)):
+        who = f'teacher {i}' if i else 'student'
+        if h.shape[:-1] != label.shape or h.shape[-1] != w.shape[-1]:
+            raise ValueError(
+                f'{who}: hidden states {h.shape}, head {w.shape}, labels {label.shape}: hidden states are '
+                '[*labels, width], a head [vocabulary, width]'
+            )
+        if w.shape[0] != head.shape[0]:
+            raise ValueError(
+                f'{who} has {w.shape[0]} words, the student {head.shape[0]}: cut or pad one head to the other where '
+                'only padding differs, or use a loss across tokenizers'
+            )
+    return pairs
+
+
+def _one_each(name, given, default, count):
+    given = (default,) * count if given is None else tuple(given)
+    if len(given) != count:
+        raise ValueError(f'{name} has {len(given)} entries where {count} are needed')
+    return given
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _values(setting, hidden, head, label, taught, where):
+    def one(_, rows):
+        return None, _chunk(setting, head, taught, rows)[0]
+
+    return _joined(jax.lax.scan(one, None, _dealt(setting, hidden, label, taught, where))[1], len(label))
+
+
+def _forward(setting, hidden, head, label, taught, where):
+    values, gradients = _with_gradient(setting, hidden, head, label, taught, where, where.astype(jnp.float32))
+    return values, (gradients, hidden, head, label, taught, where)
+
+
+def _backward(setting, kept, cotangent):
+    gradients, hidden, head, label, taught, where = kept
+    common = jnp.max(jnp.where(where, cotangent, -jnp.inf))
+    common = jnp.where(jnp.any(where), common, 0.0)
+    same = jnp.all(jnp.where(where, cotangent == common, True))
+
+    def scaled():
+        return jax.tree.map(lambda g: common * g, gradients)
+
+    def again():
+        weights = jnp.where(where, cotangent, 0.0)
+        return _with_gradient(setting, hidden, head, label, taught, where, weights)[1]
+
+    of_hidden, of_head = jax.lax.cond(same, scaled, again)
+    nothing = jax.tree.map(jnp.zeros_like, taught)
+    return of_hidden.astype(hidden.dtype), of_head.astype(head.dtype), None, nothing, None
+
+
+_values.defvjp(_forward, _backward)
+
+
+def _with_gradient(setting, hidden, head, label, taught, where, weights):
+    """Values, and the gradient of sum_i weights_i value_i in the hidden states and the head, in float32."""
+
+    def one(added, rows):
+        *rows, weight = rows
+        value, slope = _chunk(setting, head, taught, rows)
+        slope = (slope * weight[:, None]).astype(hidden.dtype)
+        of_head = jnp.einsum('nv,nd->vd', slope, rows[0], preferred_element_type=jnp.float32)
+        return added + of_head, (value, jnp.einsum('nv,vd->nd', slope, head, preferred_element_type=jnp.float32))
+
+    zeros = jnp.zeros(head.shape, jnp.float32)
+    dealt = _dealt(setting, hidden, label, taught, where, weights)
+    of_head, (values, of_hidden) = jax.lax.scan(one, zeros, dealt)
+    return _joined(values, len(label)), (_joined(of_hidden, len(label)), of_head)
+
+
+def _chunk(setting, head, taught, rows):
+    """Values `[chunk]`, and their gradient in the student's logits `[chunk, vocabulary]`, in float32."""
+    hidden, label, taught_rows, where = rows
+    logits, capped = _logits(setting, hidden, head, where, setting.softcaps[0])
+    log_s = jax.nn.log_softmax(logits / setting.temperature)
+    s = jnp.exp(log_s)
+    value, slope = jnp.zeros(label.shape, jnp.float32), jnp.zeros_like(s)
+    for weight, cap, h, (_, w) in zip(setting.weights, setting.softcaps[1:], taught_rows, taught, strict=True):
+        log_p = jax.nn.log_softmax(_logits(setting, h, w, where, cap)[0] / setting.temperature)
+        v, d = setting.divergence(log_p, log_s)
+        value = value + weight * setting.factor * jnp.sum(v, axis=-1)
+        slope = slope + weight * setting.factor / setting.temperature * d
+    slope = slope - s * jnp.sum(slope, axis=-1, keepdims=True)
+    if setting.hard_weight:
+        log_q = log_s if setting.temperature == 1 else jax.nn.log_softmax(logits)
+        here = jnp.arange(log_q.shape[-1]) == jnp.where(where, label, 0)[:, None]
+        value = value - setting.hard_weight * jnp.sum(jnp.where(here, log_q, 0.0), axis=-1)
+        slope = slope + setting.hard_weight * (jnp.exp(log_q) - here)
+    return jnp.where(where, value, 0.0), slope * capped
+
+
+def _logits(setting, hidden, head, where, cap):
+    """Logits, and their slope in what they were before the cap; 0 in rows that do not count."""
+    rows = jnp.where(where[:, None], hidden, 0)
+    logits = jnp.einsum('nd,vd->nv', rows, head, preferred_element_type=jnp.float32)
+    slope = jnp.ones((), jnp.float32)
+    if cap is not None:
+        bent = jnp.tanh(logits / cap)
+        logits, slope = cap * bent, 1 - bent**2
+    if setting.words < head.shape[0]:
+        logits = jnp.where(jnp.arange(head.shape[0]) < setting.words, logits, -jnp.inf)
+    return logits, slope
+
+
+def _dealt(setting, hidden, label, taught, where, *weights):
+    """Rows in chunks, dealt like cards so that each holds a part of what every device has, and padded with none."""
+    count = math.ceil(len(label) / setting.chunk)
+    size = math.ceil(len(label) / count)
+
+    def deal(x):
+        padded = jnp.pad(x, ((0, size * count - len(x)), *((0, 0),) * (x.ndim - 1)))
+        return jnp.swapaxes(padded.reshape(size, count, *x.shape[1:]), 0, 1)
+
+    return jax.tree.map(deal, (hidden, label, tuple(h for h, _ in taught), where, *weights))
+
+
+def _joined(chunks, length):
+    """The inverse of `_dealt`."""
+    return jnp.swapaxes(chunks, 0, 1).reshape(-1, *chunks.shape[2:])[:length]
