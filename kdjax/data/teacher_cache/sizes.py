@@ -1,0 +1,56 @@
+"""How many bytes a token takes: at most, and on average for a given teacher."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from kdjax.data.teacher_cache import grids
+from kdjax.data.teacher_cache.codec import HEADER, count_bits, id_bits
+from kdjax.data.teacher_cache.kinds import Hidden, Hybrid, Kind, Sampled, TopK
+from kdjax.errors import UserError
+
+
+def bytes_per_token(kind: Kind, vocabulary: int) -> float | int:
+    """Bytes of a token at most; `TopK` and `Hidden` always take as many. A file adds up to 64 KiB of padding."""
+    wide = id_bits(vocabulary)
+    if isinstance(kind, Hidden):
+        return HEADER + 2 * kind.width
+    if isinstance(kind, TopK):
+        return HEADER + kind.k * (wide + kind.bits) / 8
+    if isinstance(kind, Sampled):
+        return HEADER + kind.draws * (1 + wide + (grids.WEIGHT_BITS if kind.power != 1 else 0)) / 8
+    return HEADER + (2 * count_bits(kind) + (kind.slots - 1) * (wide + kind.bits) + wide) / 8
+
+
+def expected_bytes(kind: Kind, probs: np.ndarray) -> float | int:
+    """Bytes of a token on average, for a teacher that says `probs` `[tokens, vocab]` at the kind's temperature."""
+    wide = id_bits(probs.shape[-1])
+    probs = np.asarray(probs, np.float64)
+    if isinstance(kind, Sampled):
+        q = probs**kind.power
+        q = q / q.sum(axis=-1, keepdims=True)
+        different = np.mean(np.sum(-np.expm1(kind.draws * np.log1p(-np.minimum(q, 1 - 1e-12))), axis=-1))
+        return HEADER + (kind.draws + different * (wide + (grids.WEIGHT_BITS if kind.power != 1 else 0))) / 8
+    if isinstance(kind, Hybrid):
+        head = probs >= kind.threshold
+        exact = np.mean(np.sum(head, axis=-1))
+        tail = np.mean(np.sum(np.where(head, 0.0, probs), axis=-1)) / kind.threshold
+        return HEADER + (2 * count_bits(kind) + exact * (wide + kind.bits) + tail * wide) / 8
+    return bytes_per_token(kind, probs.shape[-1])
+
+
+def fitted(kind: Callable[[int], Kind], size: float | int, probs: np.ndarray, *, largest: int = 4096) -> Kind:
+    """The largest `kind(n)`, n <= `largest`, that takes at most `size` bytes a token on average at these `probs`.
+
+    `fitted(Hybrid, 48, probs)`. Raises `UserError` where not even the smallest fits.
+    """
+    low, high = 2, largest
+    if expected_bytes(kind(low), probs) > size:
+        raise UserError(f'{kind(low)} takes {expected_bytes(kind(low), probs):.1f} bytes a token: {size} are too few')
+    while low < high:
+        middle = math.ceil((low + high) / 2)
+        low, high = (middle, high) if expected_bytes(kind(middle), probs) <= size else (low, middle - 1)
+    return kind(low)
