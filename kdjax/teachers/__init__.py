@@ -6,4 +6,6 @@ from kdjax.teachers.live import ensemble as ensemble
 from kdjax.teachers.live import live as live
 from kdjax.teachers.live import oracle as oracle
 from kdjax.teachers.past import past_self as past_self
+from kdjax.teachers.stored import stored as stored
+from kdjax.teachers.stored import stored_hidden as stored_hidden
 from kdjax.teachers.teacher import Teacher as Teacher
