@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+
 import einops
 import jax
 import jax.numpy as jnp
@@ -9,6 +12,9 @@ from jaxtyping import Array, Bool, Float
 
 HIDDEN = -1e30
 """The score of what is not seen: finite, so that a row that sees nothing (padding) gives no NaN."""
+
+PART, MOST_PARTS = 128, 8
+"""Queries in a part of a causal row, measured on CPU; and the most parts, as each is compiled."""
 
 
 def attend(
@@ -27,12 +33,24 @@ def attend(
     cap: scores become cap tanh(score / cap) (Gemma 2, arXiv 2408.00118, sec. 2).
 
     Scores are accumulated, and their softmax is taken, in float32. On a GPU, 16-bit attention without cap is cuDNN's
-    flash attention.
+    flash attention. Elsewhere long causal rows are cut: no score of a later key is computed, and the backward pass
+    computes scores again, part by part, so that they are never held for a whole row.
     """
     if _flash(q, k, cap) and (seen is None or causal):
         mask = None if seen is None else seen[:, None]
         return jax.nn.dot_product_attention(q, k, v, mask=mask, is_causal=causal, implementation='cudnn')
-    return _attend(q, k, v, seen if not causal else _also_causal(seen, q.shape[1]), cap)
+    if not causal:
+        return _attend(q, k, v, seen, cap)
+    tokens, parts = q.shape[1], min(-(-q.shape[1] // PART), MOST_PARTS)
+    if parts == 1:
+        return _causal(q, k, v, seen, cap)
+    ends = [-(-tokens * part // parts) for part in range(parts + 1)]
+    attended = jax.checkpoint(functools.partial(_causal, cap=cap))
+    mixed = []
+    for start, end in itertools.pairwise(ends):
+        before = None if seen is None else seen[:, start:end, :end]
+        mixed.append(attended(q[:, start:end], k[:, :end], v[:, :end], before))
+    return jnp.concatenate(mixed, axis=1)
 
 
 def _flash(q: jax.Array, k: jax.Array, cap: float | None) -> bool:
@@ -41,9 +59,10 @@ def _flash(q: jax.Array, k: jax.Array, cap: float | None) -> bool:
     return short and fits and cap is None and jax.default_backend() == 'gpu'
 
 
-def _also_causal(seen: jax.Array | None, tokens: int) -> jax.Array:
-    before = jnp.tril(jnp.ones((1, tokens, tokens), bool))
-    return before if seen is None else before & seen
+def _causal(q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array | None, cap: float | None) -> jax.Array:
+    """Queries are the last of the tokens that keys are of."""
+    before = jnp.tril(jnp.ones((1, q.shape[1], k.shape[1]), bool), k.shape[1] - q.shape[1])
+    return _attend(q, k, v, before if seen is None else before & seen, cap)
 
 
 def _attend(q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array | None, cap: float | None) -> jax.Array:

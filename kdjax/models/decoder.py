@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import einops
@@ -36,7 +37,10 @@ RULES: Rules = (
 """Heads, hidden units and the vocabulary are split (arXiv 1909.08053, sec. 3)."""
 
 normal = jax.nn.initializers.normal
-ACTIVATIONS = {'swiglu': jax.nn.silu, 'gelu': functools.partial(jax.nn.gelu, approximate=True)}
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    'swiglu': jax.nn.silu,
+    'gelu': functools.partial(jax.nn.gelu, approximate=True),
+}
 
 
 @jax.tree_util.register_dataclass
@@ -76,13 +80,15 @@ class Attention(nnx.Module):
             q, k = self.q_norm(q), self.k_norm(k)
         if turned is not None:
             q, k = rotate(q, turned), rotate(k, turned)
-        keys, values, end = past or (None, None, None)
-        if past is not None:
-            keys, values = written(keys, k, end), written(values, v, end)
-            mixed = attend(q, keys.astype(q.dtype), values.astype(q.dtype), seen=seen, cap=self.config.attention_cap)
-        else:
+        held = None
+        if past is None:
             mixed = attend(q, k, v, seen=seen, causal=True, cap=self.config.attention_cap)
-        return self.out(einops.rearrange(mixed, 'b t n d -> b t (n d)')), (q, k, v), (keys, values)
+        else:
+            keys, values, end = past
+            held = written(keys, k, end), written(values, v, end)
+            keys, values = (each.astype(q.dtype) for each in held)
+            mixed = attend(q, keys, values, seen=seen, cap=self.config.attention_cap)
+        return self.out(einops.rearrange(mixed, 'b t n d -> b t (n d)')), (q, k, v), held
 
     def _parts(self) -> tuple[nnx.Linear, nnx.Linear, nnx.Linear]:
         return self.q, self.k, self.v
@@ -138,7 +144,8 @@ class Decoder(nnx.Module):
         given = _read(inputs)
         position, seen, cache = self._placed(given)
         x, turned = self._embedded(given.tokens, position)
-        taps, kept, block = {'embedded': x}, [], layers.block(Block.__call__, remat=self.remat)
+        taps: dict[str, Any] = {'embedded': x}
+        kept, block = [], layers.block(Block.__call__, remat=self.remat)
         for i, each in enumerate(self.blocks, start=1):
             past = None if cache is None else (cache.keys[i - 1], cache.values[i - 1], cache.length)
             x, relations, held = block(each, x, turned, seen, past)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import cast
 
 from kdjax.errors import UserError, unknown
 from kdjax.models.rope import LlamaScaling
@@ -25,8 +26,8 @@ class DecoderConfig:
     depth: int
     heads: int
     hidden: int
-    kv_heads: int | None = None
-    head_width: int | None = None
+    kv_heads: int = cast(int, None)
+    head_width: int = cast(int, None)
     context: int = 2048
     positions: str = 'rope'
     rope_theta: float = 10000.0

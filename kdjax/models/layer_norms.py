@@ -37,7 +37,7 @@ class LayerNorm(nnx.Module):
 
 def layer_norm(kind: str, features: int, epsilon: float) -> RMSNorm | LayerNorm:
     """The layer called 'rms' or 'layer'. Raises UserError for another."""
-    kinds = {'rms': RMSNorm, 'layer': LayerNorm}
+    kinds: dict[str, type[RMSNorm] | type[LayerNorm]] = {'rms': RMSNorm, 'layer': LayerNorm}
     if kind not in kinds:
         raise unknown('norm', kind, kinds)
     return kinds[kind](features, epsilon)

@@ -19,7 +19,7 @@ class Family:
 
     config(settings, names) -> our config, given config.json and the names of the tensors.
     settings(config) -> config.json, without what is the same for all.
-    fits(config) -> whether a network of ours is of this architecture; None: it is read, and written as another.
+    fits(config) -> whether a network of ours is written as this architecture.
     tensors(config) -> the table of names. prefix: may be left out of the names in a file.
     ignored(config) -> patterns of tensors that carry nothing.
     """
@@ -28,8 +28,8 @@ class Family:
     tensors: Callable[[Any], list[Tensor]]
     prefix: str
     ignored: Callable[[Any], tuple[str, ...]]
-    settings: Callable[[Any], dict[str, Any]] | None = None
-    fits: Callable[[Any], bool] | None = None
+    settings: Callable[[Any], dict[str, Any]]
+    fits: Callable[[Any], bool]
 
 
 def only(settings: Settings, field: str, *allowed: Any) -> None:

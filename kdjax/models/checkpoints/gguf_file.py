@@ -66,7 +66,7 @@ class GGUF:
             raise UserError(f"'{self.path}' is no file: a GGUF checkpoint is one file")
         try:
             self._bytes = np.memmap(self.path, np.uint8, 'r').view(np.ndarray)
-            self._view, self._at = memoryview(self._bytes), 0
+            self._view, self._at = self._bytes.data, 0
             self.metadata, self.tensors = self._header()
         except (struct.error, ValueError, UnicodeDecodeError) as error:
             if isinstance(error, UserError):

@@ -194,10 +194,9 @@ def write_checkpoint(
 
 def _fitting(config: Config) -> tuple[str, Family]:
     for architecture, family in FAMILIES.items():
-        if family.fits is not None and family.fits(config):
+        if family.fits(config):
             return architecture, family
-    written = ', '.join(architecture for architecture, family in FAMILIES.items() if family.fits is not None)
-    raise UserError(f'{config} has the form of none of {written}: only these are written')
+    raise UserError(f'{config} has the form of none of {", ".join(FAMILIES)}: only these are written')
 
 
 def _arrays(config: Config, variables: Variables) -> dict[str, np.ndarray]:

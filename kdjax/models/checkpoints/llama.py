@@ -18,6 +18,7 @@ SIZES = {
     'num_attention_heads': 'heads',
     'intermediate_size': 'hidden',
 }
+OPTIONAL = {'num_key_value_heads': 'kv_heads', 'head_dim': 'head_width'}
 
 
 def tensors(config: DecoderConfig) -> list[Tensor]:
@@ -48,12 +49,11 @@ def ignored(config: DecoderConfig) -> tuple[str, ...]:
 def _read(settings: Settings, *, tied: bool = False, **form: Any) -> DecoderConfig:
     only(settings, 'hidden_act', 'silu')
     only(settings, 'partial_rotary_factor', 1.0, 1, None)
-    sizes = dict(zip(SIZES.values(), needed(settings, *SIZES), strict=True))
+    sizes: dict[str, Any] = dict(zip(SIZES.values(), needed(settings, *SIZES), strict=True))
+    sizes |= {ours: settings.get(theirs) for theirs, ours in OPTIONAL.items()}
     theta, scaling = _rope(settings)
     return DecoderConfig(
         **sizes,
-        kv_heads=settings.get('num_key_value_heads'),
-        head_width=settings.get('head_dim'),
         context=settings.get('max_position_embeddings', 2048),
         rope_theta=theta,
         rope_scaling=scaling,
@@ -104,8 +104,7 @@ def _written(config: DecoderConfig, model_type: str, **form: Any) -> dict[str, A
     return {
         'model_type': model_type,
         **{theirs: getattr(config, ours) for theirs, ours in SIZES.items()},
-        'num_key_value_heads': config.kv_heads,
-        'head_dim': config.head_width,
+        **{theirs: getattr(config, ours) for theirs, ours in OPTIONAL.items()},
         'hidden_act': 'silu',
         'max_position_embeddings': config.context,
         'rms_norm_eps': config.epsilon,
@@ -158,5 +157,5 @@ FAMILIES = {
     'LlamaForCausalLM': Family(_llama, tensors, 'model.', ignored, _llama_settings, _is_llama),
     'Qwen2ForCausalLM': Family(_qwen2, tensors, 'model.', ignored, _qwen2_settings, _is_qwen2),
     'Qwen3ForCausalLM': Family(_qwen3, tensors, 'model.', ignored, _qwen3_settings, _is_qwen3),
-    'MistralForCausalLM': Family(_mistral, tensors, 'model.', ignored),
+    'MistralForCausalLM': Family(_mistral, tensors, 'model.', ignored, _llama_settings, lambda config: False),
 }
