@@ -13,6 +13,7 @@ these four are no losses, nor is what says 'Not a loss' of itself.
 
 from .acceptance import hybrid_acceptance, negative_log_acceptance
 from .calibrated import calibrated_top_k, recalibrated
+from .chunked import chunked
 from .contrastive import crd, in_batch_nce, memory_log_z, memory_nce, memory_scores, update_memory
 from .correlation import dist, pearson
 from .cross_tokenizer import (
@@ -65,6 +66,7 @@ __all__ = [
     'boundary_log_probs',
     'calibrated_top_k',
     'chunk_log_probs',
+    'chunked',
     'cka',
     'cosine_logits',
     'crd',

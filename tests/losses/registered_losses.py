@@ -11,7 +11,7 @@ import numpy as np
 from kdjax import losses
 
 EXAMPLES, CLASSES = 4, 5
-NOT_LOSSES = {'standardize', 'memory_scores', 'memory_log_z', 'update_memory'}
+NOT_LOSSES = {'standardize', 'memory_scores', 'memory_log_z', 'update_memory', 'chunked'}
 
 Arrays = tuple[np.ndarray, ...]
 
