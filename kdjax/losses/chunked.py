@@ -26,7 +26,8 @@ def chunked(
 ) -> Float[Array, '*batch']:
     """loss(student_hidden @ student_head.T, *rows, where=where, **options), a chunk of tokens at a time.
 
-    Not a loss by itself: a way to compute one. Logits are accumulated in float32 and made again for the backward pass; gradients of the head are added in float32.
+    Not a loss by itself: a way to compute one. Logits are accumulated in float32 and made again for the backward pass;
+    gradients of the head are added in float32.
     For losses whose tokens do not touch one another, such as those of a sparse teacher:
 
         term(partial(losses.chunked, losses.sparse_kl), 'student.hidden', 'student.head',
