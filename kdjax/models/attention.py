@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-HIDDEN = -1e30
+UNSEEN = -1e30
 """The score of what is not seen: finite, so that a row that sees nothing (padding) gives no NaN."""
 
 PART, MOST_PARTS = 128, 8
@@ -75,7 +75,7 @@ def _attend(q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array | None, ca
         scores = cap * jnp.tanh(scores / cap)
     if seen is not None:
         apart = einops.rearrange(scores, 'b n (g t) s -> b n g t s', t=tokens)
-        apart = jnp.where(seen[:, None, None], apart, HIDDEN)
+        apart = jnp.where(seen[:, None, None], apart, UNSEEN)
         scores = einops.rearrange(apart, 'b n g t s -> b n (g t) s')
     weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
     mixed = jnp.einsum('b n t s, b n s d -> b n t d', weights, v)
