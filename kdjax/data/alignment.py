@@ -28,10 +28,10 @@ def chunks(student_ends: np.ndarray, teacher_ends: np.ndarray) -> tuple[np.ndarr
     Raises UserError where ends fall.
     Source: greedy alignment by byte offsets, ALM, arXiv 2503.20083.
     """
-    sides = [_checked(who, ends) for who, ends in (('student', student_ends), ('teacher', teacher_ends))]
-    cuts = np.intersect1d(*sides)
+    student, teacher = _checked('student', student_ends), _checked('teacher', teacher_ends)
+    cuts = np.intersect1d(student, teacher)
     cuts = cuts[cuts > 0]
-    return _placed(sides[0], cuts), _placed(sides[1], cuts)
+    return _placed(student, cuts), _placed(teacher, cuts)
 
 
 def predicted(student: np.ndarray, teacher: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -104,7 +104,8 @@ def adaptive_kl(
     """
     _checks.between('mu', mu, 0, 1)
     log_s, log_p = _categorical.log_probs(student, teacher, temperature, axis, where)
-    weight = _head_share(*(jnp.exp(jax.lax.stop_gradient(x)) for x in (log_s, log_p)), mu)
+    s, p = (jnp.exp(jax.lax.stop_gradient(x)) for x in (log_s, log_p))
+    weight = _head_share(s, p, mu)
     values = weight * _categorical.kl(log_p, log_s) + (1 - weight) * _categorical.kl(log_s, log_p)
     return _categorical.scaled(values, temperature, t_squared, where)
 
