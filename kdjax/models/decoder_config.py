@@ -14,7 +14,7 @@ class DecoderConfig:
     """All that a decoder is built from. The defaults are Llama's form.
 
     width: of the residual stream. hidden: of the MLP. heads, kv_heads: query heads, and key and value heads, each of
-        which serves heads / kv_heads query heads; kv_heads None: as many. head_width None: width / heads.
+        which serves heads / kv_heads query heads; as many unless given. head_width: width / heads unless given.
     context: the most positions; only learned ones end there. positions: 'rope' or 'learned'.
     norm: 'rms' or 'layer'. mlp: 'swiglu', silu(gate(x)) * up(x), or 'gelu', of tanh form.
     tied: the head is the embedding. qk_norm: queries and keys of each head are normalised (Qwen3).

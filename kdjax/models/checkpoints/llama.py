@@ -50,7 +50,7 @@ def _read(settings: Settings, *, tied: bool = False, **form: Any) -> DecoderConf
     only(settings, 'hidden_act', 'silu')
     only(settings, 'partial_rotary_factor', 1.0, 1, None)
     sizes: dict[str, Any] = dict(zip(SIZES.values(), needed(settings, *SIZES), strict=True))
-    sizes |= {ours: settings.get(theirs) for theirs, ours in OPTIONAL.items()}
+    sizes |= {ours: settings[theirs] for theirs, ours in OPTIONAL.items() if settings.get(theirs)}
     theta, scaling = _rope(settings)
     return DecoderConfig(
         **sizes,
