@@ -50,8 +50,7 @@ def log_distribution(logits: Float[Array, '*batch vocab'], sampling: Sampling) -
     """The log-probabilities that tokens are drawn with, float32; -inf where a token cannot be drawn."""
     logits = logits.astype(jnp.float32)
     if sampling.temperature == 0:
-        likeliest = jnp.argmax(logits, axis=-1, keepdims=True)
-        return jnp.where(_ids(logits) == likeliest, 0.0, -jnp.inf)
+        return jnp.where(_ids(logits) == _likeliest(logits), 0.0, -jnp.inf)
     log_probs = jax.nn.log_softmax(logits / sampling.temperature)
     if sampling.top_k is not None and sampling.top_k < logits.shape[-1]:
         log_probs = _kept(log_probs, jnp.ones_like(log_probs), float(sampling.top_k))
@@ -117,6 +116,12 @@ def _threshold(values: jax.Array, weights: jax.Array, enough: float) -> jax.Arra
 
     start = jnp.zeros((*values.shape[:-1], 1), jnp.int32)
     return jax.lax.bitcast_convert_type(jax.lax.fori_loop(0, 31, refine, start), jnp.float32)
+
+
+def _likeliest(logits: jax.Array) -> jax.Array:
+    """The first of the greatest: two plain reductions, many times as fast on a CPU as XLA's argmax."""
+    greatest = logits == jnp.max(logits, axis=-1, keepdims=True)
+    return jnp.min(jnp.where(greatest, _ids(logits), logits.shape[-1]), axis=-1, keepdims=True)
 
 
 def _ids(logits: jax.Array) -> jax.Array:

@@ -94,7 +94,7 @@ class _Options:
 @dataclasses.dataclass(frozen=True)
 class _Writing:
     said: Speculated
-    caches: tuple[Cache, Cache]
+    caches: tuple[Cache, ...]
     token: jax.Array
     ended: jax.Array
     round: jax.Array

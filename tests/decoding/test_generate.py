@@ -96,7 +96,7 @@ def test_a_stop_token_ends_its_row_only():
 
 
 def test_it_ends_when_all_rows_have():
-    """Early: the weights are poisoned by a token that would only be read later."""
+    """Early: each reading of a token is counted."""
     model, variables = tiny()
     steps = []
 

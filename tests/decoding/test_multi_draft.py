@@ -174,7 +174,7 @@ def test_greedy_drafts_are_verified_as_one():
 
 def test_what_is_no_distribution_is_refused():
     even = np.full(4, 0.25)
-    with pytest.raises(ValueError, match='q sums to 1.5'):
+    with pytest.raises(ValueError, match=r'q sums to 1\.5'):
         multi_draft.with_replacement(even, 1.5 * even, 2)
     with pytest.raises(ValueError, match='p has shape'):
         multi_draft.greedy(np.full(3, 1 / 3), even, 2)

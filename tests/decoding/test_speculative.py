@@ -23,9 +23,14 @@ from kdjax.errors import UserError
 PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9], [2, 2]]
 
 
-def pair(vocabulary=4, **options):
+def pair(vocabulary=4, depth=2):
     """A target, and a smaller draft of other weights."""
-    return *tiny(vocabulary, **options), *tiny(vocabulary, width=8, depth=1, seed=1, **options)
+    return *tiny(vocabulary, depth=depth), *tiny(vocabulary, width=8, depth=1, seed=1)
+
+
+def shallow():
+    """With a vocabulary in which ties and chance hits are rare; quick to compile."""
+    return pair(23, depth=1)
 
 
 def tables(rows, drafts, vocabulary, seed=0):
@@ -53,7 +58,7 @@ def test_verified_blocks_have_the_law_of_the_target():
 
 
 def test_equal_distributions_are_always_accepted_and_disjoint_ones_never():
-    p, _, target, _ = tables(500, 3, 5)
+    _, _, target, _ = tables(500, 3, 5)
     drawn = jnp.stack([draw(row_keys(jax.random.key(i), 500), target[:, i]) for i in range(3)], axis=1)
     same = verify(row_keys(jax.random.key(7), 500), target, target[:, :-1], drawn)
     np.testing.assert_array_equal(same.accepted, 3)
@@ -76,25 +81,41 @@ def test_texts_have_the_law_of_the_target(sampling):
     assert chi_square(law(target, weights, [2, 1], 3, sampling), numbered(said.tokens, 4)) > 1e-3
 
 
-@pytest.mark.parametrize('drafts', [1, 3, 6])
+def noisy(weights, scale):
+    return jax.tree.map(lambda w: w + scale * jax.random.normal(jax.random.key(1), w.shape), weights)
+
+
+@pytest.mark.parametrize('drafts', [1, 4])
 def test_greedy_is_what_the_target_alone_says(drafts):
-    """Prompts of different lengths, and rows that accept different numbers in each round."""
-    target, weights, draft, draft_weights = pair(23)
+    """Whatever the draft, prompts of different lengths, and rows that accept different numbers in each round."""
+    target, weights, *_ = shallow()
     prompts, options = pad_prompts(PROMPTS), {'key': jax.random.key(0), 'max_new': 20, 'sampling': GREEDY}
     alone = generate(target, weights, prompts, **options)
-    for other, other_weights in ((draft, draft_weights), (target, weights)):
-        said = speculate(target, weights, other, other_weights, prompts, drafts=drafts, **options)
+    acceptances = []
+    for scale in (0.0, 0.2, 2.0):
+        said = speculate(target, weights, target, noisy(weights, scale), prompts, drafts=drafts, **options)
         np.testing.assert_array_equal(said.tokens, alone.tokens)
         np.testing.assert_array_equal(said.lengths, 20)
-    assert said.acceptance == 1
-    np.testing.assert_array_equal(said.passes, -(-20 // (drafts + 1)))
+        acceptances.append(float(said.acceptance))
+        if not scale:
+            np.testing.assert_array_equal(said.passes, -(-20 // (drafts + 1)))
+    assert acceptances[0] == 1
+    assert 1 > acceptances[1] > acceptances[2]
 
 
-def test_a_draft_that_is_often_right_is_counted_so():
-    """The target with noise: between always and never; what is counted adds up."""
-    target, weights, *_ = pair(23)
-    noise = jax.tree.map(lambda w: w + 0.1 * jax.random.normal(jax.random.key(1), w.shape), weights)
-    said = speculate(target, weights, target, noise, pad_prompts(PROMPTS), key=jax.random.key(0), max_new=30, drafts=3)
+def test_a_draft_of_another_size_serves_as_well():
+    target, weights, draft, draft_weights = pair(23)
+    options = {'key': jax.random.key(0), 'max_new': 10, 'sampling': GREEDY}
+    alone = generate(target, weights, pad_prompts(PROMPTS), **options)
+    said = speculate(target, weights, draft, draft_weights, pad_prompts(PROMPTS), drafts=3, **options)
+    np.testing.assert_array_equal(said.tokens, alone.tokens)
+
+
+def test_what_is_counted_adds_up():
+    target, weights, *_ = shallow()
+    said = speculate(
+        target, weights, target, noisy(weights, 0.1), pad_prompts(PROMPTS), key=jax.random.key(0), max_new=30, drafts=3
+    )
     assert 0.2 < said.acceptance < 1
     assert (np.asarray(said.accepted) <= np.asarray(said.tested)).all()
     emitted = np.asarray(said.accepted) + np.asarray(said.passes)
@@ -103,20 +124,20 @@ def test_a_draft_that_is_often_right_is_counted_so():
 
 
 def test_stop_tokens_end_a_row_inside_a_block():
-    target, weights, draft, draft_weights = pair(23)
+    target, weights, *_ = shallow()
     prompts, options = pad_prompts(PROMPTS), {'key': jax.random.key(0), 'max_new': 20, 'sampling': GREEDY}
     free = generate(target, weights, prompts, **options)
     stop = tuple({int(free.tokens[0, 3]), int(free.tokens[2, 5])})
     alone = generate(target, weights, prompts, stop=stop, **options)
     assert len(set(alone.lengths.tolist())) > 1
-    for other, other_weights in ((draft, draft_weights), (target, weights)):
-        said = speculate(target, weights, other, other_weights, prompts, stop=stop, **options)
+    for scale in (0.0, 0.2):
+        said = speculate(target, weights, target, noisy(weights, scale), prompts, stop=stop, **options)
         np.testing.assert_array_equal(said.tokens, alone.tokens)
         np.testing.assert_array_equal(said.lengths, alone.lengths)
 
 
 def test_a_row_does_not_depend_on_the_others():
-    target, weights, draft, draft_weights = pair(23)
+    target, weights, draft, draft_weights = shallow()
     options = {'key': jax.random.key(2), 'max_new': 12}
     both = speculate(target, weights, draft, draft_weights, pad_prompts(PROMPTS), **options)
     alone = speculate(target, weights, draft, draft_weights, pad_prompts(PROMPTS[:1]), **options)

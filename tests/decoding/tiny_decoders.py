@@ -22,9 +22,18 @@ def tiny(vocabulary=4, width=16, depth=2, seed=0, context=64, **options):
     return model, jax.tree.map(lambda w: 8 * w if w.ndim == 2 else w, variables)
 
 
+LONGEST = 16
+
+
 def logits(model, variables, tokens):
-    """`[rows, T, vocabulary]`, from whole rows without a cache."""
-    return model.model.apply(variables, jnp.asarray(tokens), key=jax.random.key(0), train=False)[0].prediction
+    """`[rows, T, vocabulary]`, from whole rows without a cache. Padded: one program for all lengths."""
+    tokens = np.asarray(tokens, np.int32)
+    return _logits(model, variables, np.pad(tokens, ((0, 0), (0, LONGEST - tokens.shape[1]))))[:, : tokens.shape[1]]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _logits(model, variables, tokens):
+    return model.model.apply(variables, tokens, key=jax.random.key(0), train=False)[0].prediction
 
 
 def law(model, variables, prompt, new, sampling=Sampling()):  # noqa: B008
