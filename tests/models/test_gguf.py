@@ -11,7 +11,7 @@ from gguf_writer import gguf
 from model_cases import KEY
 
 from kdjax.errors import UserError
-from kdjax.models.checkpoints import gguf_config, read_gguf
+from kdjax.models.checkpoints import gguf_config, load, read_gguf, write_checkpoint
 from kdjax.models.checkpoints.gguf_file import GGUF
 from kdjax.models.checkpoints.renaming import by_path
 from kdjax.models.decoder import DecoderConfig, decoder
@@ -81,6 +81,16 @@ def test_a_llama_is_read_into_the_order_of_its_hugging_face_checkpoint(tied, ver
     assert gguf_config(metadata, tied=tied) == config
     assert metadata['tokenizer.ggml.tokens'][7] == 'token 7 é'
     jax.tree.map(np.testing.assert_array_equal, variables, variables_of(config))
+
+
+def test_a_path_is_loaded_by_its_kind(tmp_path):
+    folder = write_checkpoint(CONFIG, variables_of(CONFIG), tmp_path / 'folder')
+    file = placed(tmp_path, gguf(METADATA, stored()))
+    (_, first, of_folder), (_, second, of_file) = load(folder), load(file)
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+    assert of_folder.config == of_file.config == CONFIG
+    assert (of_file.architecture, of_file.files) == ('llama', (file,))
+    assert of_file.settings['tokenizer.ggml.tokens'][3] == 'token 3 é'
 
 
 @pytest.mark.parametrize(

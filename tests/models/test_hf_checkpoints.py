@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from kdjax.errors import UserError
 from kdjax.models.checkpoints import read_checkpoint, write_checkpoint
-from kdjax.models.checkpoints.huggingface import built
+from kdjax.models.checkpoints.checkpoint import built
 from kdjax.models.decoder import DecoderConfig, gpt2_config
 from kdjax.models.encoder import EncoderConfig
 from kdjax.models.rope import LlamaScaling

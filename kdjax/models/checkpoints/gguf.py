@@ -47,9 +47,9 @@ def read_gguf(path: str | Path, *, dtype: str = 'float32') -> tuple[Model, Varia
     ours: Arrays = {}
     for name, tensor in wanted.items():
         _same_shape(file, name, tensor.shape(shapes))
-        ours |= tensor.to_ours(_reordered(file.read(name), name, config), shapes)
-    params = nested((place, jnp.asarray(array, dtype)) for place, array in ours.items())
-    return model, {'params': params, 'stats': {}}, file.metadata
+        parts = tensor.to_ours(_reordered(file.read(name), name, config), shapes)
+        ours |= {place: jnp.asarray(part, dtype) for place, part in parts.items()}
+    return model, {'params': nested(ours), 'stats': {}}, file.metadata
 
 
 def gguf_config(metadata: Mapping[str, Any], *, tied: bool = True) -> DecoderConfig:

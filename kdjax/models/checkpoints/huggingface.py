@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import functools
-import hashlib
 import json
 import os
 import re
@@ -21,46 +18,16 @@ import numpy as np
 
 from kdjax.errors import UserError, unknown
 from kdjax.models.checkpoints import bert, gpt2, llama
+from kdjax.models.checkpoints.checkpoint import Checkpoint, Config, built
 from kdjax.models.checkpoints.family import Family
 from kdjax.models.checkpoints.renaming import Arrays, Tensor, by_path, nested
 from kdjax.models.checkpoints.safetensors_files import Tensors, write_tensors
-from kdjax.models.decoder import decoder
-from kdjax.models.decoder_config import DecoderConfig
-from kdjax.models.encoder import EncoderConfig, encoder
 from kdjax.models.model import Model, Variables
 
 FAMILIES: dict[str, Family] = llama.FAMILIES | gpt2.FAMILIES | bert.FAMILIES
 DTYPES = ('float32', 'bfloat16', 'float16')
 KINDS = ('F32', 'BF16', 'F16', 'F64')
 TOKENS = ('bos_token_id', 'eos_token_id', 'pad_token_id')
-Config = DecoderConfig | EncoderConfig
-
-
-@dataclasses.dataclass(frozen=True)
-class Checkpoint:
-    """What is known of a checkpoint beside its weights.
-
-    config: ours. architecture: as config.json calls it. settings: all of config.json. files: it and the weights.
-    """
-
-    config: Config
-    architecture: str
-    settings: Mapping[str, Any]
-    files: tuple[Path, ...]
-
-    @functools.cached_property
-    def identity(self) -> str:
-        """sha256 of the files: of the weights, whatever the folder is called."""
-        whole = hashlib.sha256()
-        for file in self.files:
-            with file.open('rb') as opened:
-                whole.update(hashlib.file_digest(opened, 'sha256').digest())
-        return whole.hexdigest()
-
-
-def built(config: Config, **how: Any) -> Model:
-    """The network of a config."""
-    return decoder(config, **how) if isinstance(config, DecoderConfig) else encoder(config, **how)
 
 
 def read_checkpoint(folder: str | Path, *, dtype: str = 'float32') -> tuple[Model, Variables, Checkpoint]:
@@ -82,10 +49,10 @@ def read_checkpoint(folder: str | Path, *, dtype: str = 'float32') -> tuple[Mode
     shapes = {path: tuple(leaf.shape) for path, leaf in by_path(_shapes(model)).items()}
     ours: Arrays = {}
     for tensor, name in _matched(family, config, tensors, shapes, folder):
-        ours |= tensor.to_ours(tensors.read(name), shapes)
-    params = nested((path, jnp.asarray(array, dtype)) for path, array in ours.items())
+        parts = tensor.to_ours(tensors.read(name), shapes)
+        ours |= {path: jnp.asarray(part, dtype) for path, part in parts.items()}
     info = Checkpoint(config, architecture, settings, (folder / 'config.json', *tensors.files))
-    return model, {'params': params, 'stats': {}}, info
+    return model, {'params': nested(ours), 'stats': {}}, info
 
 
 def _known_dtype(dtype: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -59,10 +59,10 @@ def by_path(tree: Any) -> Arrays:
     return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf for path, leaf in leaves}
 
 
-def nested(arrays: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def nested(arrays: Arrays) -> dict[str, Any]:
     """The nested dicts whose leaves have these paths."""
     tree: dict[str, Any] = {}
-    for path, leaf in arrays:
+    for path, leaf in arrays.items():
         *folders, name = path.split('/')
         place = tree
         for folder in folders:
