@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import Literal
 from model_cases import KEY, made_up, outputs_shape, variables_shape
 
 from kdjax.errors import UserError
@@ -211,6 +212,25 @@ def test_remat_changes_no_number(config):
         return jax.jit(jax.grad(loss))(variables_of(config)['params'])
 
     jax.tree.map(functools.partial(close, atol=1e-4), gradient(False), gradient(True))
+
+
+def test_with_remat_a_backward_pass_keeps_the_stream_between_blocks_alone():
+    config = dataclasses.replace(LLAMA, depth=12)
+    params = variables_shape(decoder(config), tokens())['params']
+
+    def streams(remat):
+        def residuals(params, rows):
+            def total(params):
+                said = decoder(config, remat=remat).apply({'params': params, 'stats': {}}, rows, key=KEY, train=True)[0]
+                return jnp.sum(said.taps['hidden'])
+
+            return jax.vjp(total, params)[1]
+
+        traced = jax.make_jaxpr(residuals)(params, tokens()).jaxpr
+        kept = {v for v in traced.outvars if not isinstance(v, Literal)} - {*traced.invars, *traced.constvars}
+        return sum(v.aval.size for v in kept) / (2 * 9 * 16)
+
+    assert streams(True) < 12 + 6 < 12 * 20 < streams(False)
 
 
 def test_initialisation_is_gpt2s():
