@@ -61,9 +61,9 @@ def test_every_row_is_what_the_teacher_said(whole):
     rows = np.array([22, 0, 7, 7])
     got = cache.take(rows)
     key = stream(jax.random.key(PLAN.seed), 'teacher cache')
+    told = jax.jit(lambda logits, row: compress(PLAN.kind, logits, key=jax.random.fold_in(key, row)))
     for place, row in enumerate(rows):
-        logits = speak({'tokens': jnp.asarray(SOURCE['tokens'][row])[None]})[0]
-        said = compress(PLAN.kind, logits, key=jax.random.fold_in(key, row))
+        said = told(speak({'tokens': jnp.asarray(SOURCE['tokens'][row])[None]})[0], row)
         np.testing.assert_array_equal(got['teacher_ids'][place], said.ids)
         np.testing.assert_allclose(got['teacher_probs'][place], said.probs, rtol=1e-5, atol=1e-7)
         np.testing.assert_allclose(got['teacher_entropy'][place], said.entropy, rtol=1e-3)
@@ -76,7 +76,7 @@ def test_a_joined_split_has_both_columns_and_feeds_batches(whole):
     batches = list(host_batches(joined, np.array([[3, 20, 3], [0, 1, 2]])))
     np.testing.assert_array_equal(batches[0]['tokens'], SOURCE['tokens'][[3, 20, 3]])
     assert batches[0]['index'].tolist() == [3, 20, 3]
-    assert batches[1]['teacher_probs'].shape == (3, PLAN.length, PLAN.kind.slots)
+    assert batches[1]['teacher_probs'].shape == (3, PLAN.length, 9)
     np.testing.assert_array_equal(batches[0]['teacher_ids'][0], batches[0]['teacher_ids'][2])
 
 
@@ -145,14 +145,14 @@ def test_the_manifest_says_what_the_cache_is(whole):
     assert 4 < manifest['bytes_per_token'] < bytes_per_token(PLAN.kind, VOCABULARY) + 0.2
 
 
-@pytest.mark.parametrize('kind', [TopK(4), Sampled(5), Sampled(5, power=0.8)], ids=str)
-def test_other_kinds_on_disk(kind, tmp_path):
+@pytest.mark.parametrize(('kind', 'slots'), [(TopK(4), 4), (Sampled(5), 5), (Sampled(5, power=0.8), 5)], ids=str)
+def test_other_kinds_on_disk(kind, slots, tmp_path):
     plan = dataclasses.replace(PLAN, kind=kind)
     assert write(tmp_path, plan=plan)
     cache = open_cache(tmp_path, **MADE_BY)
     assert cache.plan == plan
     got = cache.take(np.arange(ROWS))
-    assert got['teacher_ids'].shape == (ROWS, PLAN.length, kind.slots)
+    assert got['teacher_ids'].shape == (ROWS, PLAN.length, slots)
     assert got['teacher_ids'].max() < VOCABULARY
 
 

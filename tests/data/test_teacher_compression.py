@@ -13,6 +13,7 @@ from kdjax.data.teacher_cache import (
     Hybrid,
     Sampled,
     TopK,
+    best_kind,
     bytes_per_token,
     compress,
     expected_bytes,
@@ -22,6 +23,7 @@ from kdjax.data.teacher_cache import (
 )
 from kdjax.data.teacher_cache.bits import BitReader, BitWriter
 from kdjax.data.teacher_cache.codec import decode, encode
+from kdjax.data.teacher_cache.sizes import expected_variance
 from kdjax.errors import UserError
 
 KEY = jax.random.key(3)
@@ -174,13 +176,35 @@ def test_hybrid_keeps_the_likely_exactly_and_samples_the_rest_at_the_threshold()
 
 
 def test_hybrid_has_less_variance_than_independent_draws_in_the_same_bytes():
-    logits = zipf(16, 500)
+    logits = zipf(16, 300)
     p = np.asarray(jax.nn.softmax(logits))
     spread = {}
     for kind in (fitted(Sampled, 32, p), fitted(Hybrid, 32, p)):
-        weights = jax.jit(jax.vmap(lambda key, kind=kind: dense(compress(kind, logits, key=key), 500)))
-        spread[type(kind)] = np.mean(np.sum((np.asarray(weights(jax.random.split(KEY, 200))) - p) ** 2, axis=-1))
+        weights = jax.jit(jax.vmap(lambda key, kind=kind: dense(compress(kind, logits, key=key), 300)))
+        spread[type(kind)] = np.mean(np.sum((np.asarray(weights(jax.random.split(KEY, 40))) - p) ** 2, axis=-1))
     assert spread[Hybrid] < 0.7 * spread[Sampled]
+
+
+def test_the_variance_of_a_hybrid_is_the_one_expected():
+    logits = zipf(8, 40)
+    p, kind = np.asarray(jax.nn.softmax(logits)), Hybrid(9, bits=5)
+    weights = jax.jit(jax.vmap(lambda key: dense(compress(kind, logits, key=key), 40)))
+    draws = np.asarray(weights(jax.random.split(KEY, 2000)), np.float64)
+    measured = np.mean(np.sum(draws.var(axis=0), axis=-1))
+    assert measured == pytest.approx(expected_variance(kind, p), rel=0.05)
+
+
+def test_the_best_kind_spends_its_bytes_where_they_help():
+    """Few bytes buy classes, many buy digits: in the end every class, in 16 bits."""
+    p = np.asarray(jax.nn.softmax(zipf(64, 257)))
+    chosen = [best_kind(size, p) for size in (24, 48, 300, 900)]
+    assert [kind.bits for kind in chosen] == sorted(kind.bits for kind in chosen)
+    assert chosen[0].bits <= 8
+    assert chosen[-1].bits == 16
+    for size, kind in zip((24, 48, 300, 900), chosen, strict=True):
+        assert expected_bytes(kind, p) <= size
+    spread = [expected_variance(kind, p) for kind in chosen]
+    assert spread == sorted(spread, reverse=True)
 
 
 def test_tokens_draw_for_themselves():

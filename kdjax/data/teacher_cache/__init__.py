@@ -9,7 +9,7 @@ from kdjax.data.teacher_cache.compression import HiddenStates, Sparse, answering
 from kdjax.data.teacher_cache.kinds import Hidden, Hybrid, Kind, Sampled, TopK
 from kdjax.data.teacher_cache.plan import Plan
 from kdjax.data.teacher_cache.read import Cache, Joined, open_cache
-from kdjax.data.teacher_cache.sizes import bytes_per_token, expected_bytes, fitted
+from kdjax.data.teacher_cache.sizes import best_kind, bytes_per_token, expected_bytes, fitted
 from kdjax.data.teacher_cache.write import write_cache
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     'Sparse',
     'TopK',
     'answering',
+    'best_kind',
     'bytes_per_token',
     'compress',
     'expected_bytes',

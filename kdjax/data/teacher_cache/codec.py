@@ -11,7 +11,7 @@ import numpy as np
 
 from kdjax.data.teacher_cache import grids
 from kdjax.data.teacher_cache.bits import BitReader, BitWriter
-from kdjax.data.teacher_cache.kinds import Hidden, Hybrid, Kind, Sampled, TopK
+from kdjax.data.teacher_cache.kinds import Hidden, Hybrid, Kind, Sampled, TopK, entries
 
 Row = dict[str, np.ndarray]
 """`ids` `[length, slots]` int32 and `probs` float32, or `hidden` `[length, width]` bfloat16; with each `log_normalizer`
@@ -30,7 +30,7 @@ def encode(kind: Kind, vocabulary: int, row: Mapping[str, Any]) -> bytes:
         return header + np.asarray(row['hidden']).astype(ml_dtypes.bfloat16).view('<u2').tobytes()
     ids, probs, exact = (np.asarray(row[name]) for name in ('ids', 'probs', 'exact'))
     writer = BitWriter()
-    _write(writer, kind, id_bits(vocabulary), ids, probs, exact)
+    _write(writer, kind, vocabulary, ids, probs, exact)
     return header + writer.bytes()
 
 
@@ -42,7 +42,7 @@ def decode(kind: Kind, vocabulary: int, length: int, data: bytes) -> Row:
     if isinstance(kind, Hidden):
         hidden = np.frombuffer(rest, '<u2').reshape(length, kind.width).view(ml_dtypes.bfloat16)
         return {'hidden': hidden, **header}
-    ids, probs = _read(BitReader(rest), kind, id_bits(vocabulary), length)
+    ids, probs = _read(BitReader(rest), kind, vocabulary, length)
     return {'ids': ids, 'probs': probs, **header}
 
 
@@ -51,15 +51,15 @@ def id_bits(vocabulary: int) -> int:
     return max(1, math.ceil(math.log2(vocabulary)))
 
 
-def count_bits(kind: Hybrid) -> int:
-    """Bits of a number of entries, 0 .. slots."""
-    return kind.slots.bit_length()
+def count_bits(kind: Hybrid, vocabulary: int) -> int:
+    """Bits of a number of entries."""
+    return entries(kind, vocabulary).bit_length()
 
 
 def _write(
-    writer: BitWriter, kind: Kind, wide: int, ids: np.ndarray, probs: np.ndarray, exact: np.ndarray
+    writer: BitWriter, kind: Kind, vocabulary: int, ids: np.ndarray, probs: np.ndarray, exact: np.ndarray
 ) -> None:
-    there = ids >= 0
+    there, wide = ids >= 0, id_bits(vocabulary)
     if isinstance(kind, TopK):
         writer.put(ids, wide)
         writer.put(grids.whole(grids.level_of(probs, kind.bits, np)), kind.bits)
@@ -69,14 +69,15 @@ def _write(
         if kind.power != 1:
             writer.put(grids.whole(grids.weight_level(probs[there], np)), grids.WEIGHT_BITS)
     elif isinstance(kind, Hybrid):
-        head = np.arange(kind.slots) < exact[:, None]
-        writer.put(exact, count_bits(kind))
-        writer.put(there.sum(axis=1) - exact, count_bits(kind))
+        head = np.arange(ids.shape[1]) < exact[:, None]
+        for count in (exact, there.sum(axis=1) - exact):
+            writer.put(count, count_bits(kind, vocabulary))
         writer.put(ids[there], wide)
         writer.put(grids.whole(grids.level_of(probs[head], kind.bits, np)), kind.bits)
 
 
-def _read(reader: BitReader, kind: Kind, wide: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+def _read(reader: BitReader, kind: Kind, vocabulary: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    wide = id_bits(vocabulary)
     if isinstance(kind, TopK):
         ids = reader.get(length * kind.k, wide).astype(np.int32).reshape(length, kind.k)
         levels = reader.get(length * kind.k, kind.bits).reshape(length, kind.k)
@@ -84,8 +85,8 @@ def _read(reader: BitReader, kind: Kind, wide: int, length: int) -> tuple[np.nda
     if isinstance(kind, Sampled):
         return _read_sampled(reader, kind, wide, length)
     assert isinstance(kind, Hybrid)
-    exact, tail = (reader.get(length, count_bits(kind)).astype(np.int64)[:, None] for _ in range(2))
-    slot = np.arange(kind.slots)
+    exact, tail = (reader.get(length, count_bits(kind, vocabulary)).astype(np.int64)[:, None] for _ in range(2))
+    slot = np.arange(entries(kind, vocabulary))
     head, there = slot < exact, slot < exact + tail
     ids = np.full(there.shape, -1, np.int32)
     ids[there] = reader.get(int(there.sum()), wide)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from kdjax.data.teacher_cache import grids
-from kdjax.data.teacher_cache.kinds import Hidden, Hybrid, Kind, Sampled, TopK, check_kind
+from kdjax.data.teacher_cache.kinds import Hidden, Hybrid, Kind, Sampled, TopK, check_kind, entries
 from kdjax.streams import stream
 
 
@@ -108,13 +108,14 @@ def _hybrid(kind: Hybrid, probs: Float[Array, ' vocab'], key: PRNGKeyArray):
     """The classes above the threshold, then a systematic sample of the rest: one offset for evenly spaced points."""
     draw_key, round_key = jax.random.split(key)
     threshold = kind.threshold
-    top, top_ids = jax.lax.top_k(probs, min(kind.slots, len(probs)))
+    size = entries(kind, len(probs))
+    top, top_ids = jax.lax.top_k(probs, size)
     head = jnp.sum(top >= threshold, dtype=jnp.int32)
     sums = jnp.cumsum(jnp.where(probs >= threshold, 0.0, probs))
-    slot = jnp.arange(kind.slots, dtype=jnp.int32)
+    slot = jnp.arange(size, dtype=jnp.int32)
     points = threshold * (jax.random.uniform(draw_key) + slot.astype(jnp.float32))
     tail = jnp.sum(points < sums[-1], dtype=jnp.int32)
-    top, top_ids = (_padded(a, kind.slots) for a in (grids.at_random(top, kind.bits, key=round_key), top_ids))
+    top = grids.at_random(top, kind.bits, key=round_key)
     exact, there = slot < head, slot < head + tail
     drawn = jnp.roll(_at(sums, points), head)
     ids = jnp.where(exact, top_ids, jnp.where(there, drawn, -1))
@@ -128,10 +129,6 @@ def _at(sums: Float[Array, ' vocab'], points: Float[Array, ' draws']) -> Int[Arr
     """The class whose interval of the cumulative sums each point lies in; never one of probability 0."""
     last = jnp.searchsorted(sums, sums[-1], side='left')
     return jnp.minimum(jnp.searchsorted(sums, points, side='right'), last).astype(jnp.int32)
-
-
-def _padded(x: Array, size: int) -> Array:
-    return jnp.pad(x, (0, size - len(x)))
 
 
 def _described(rows: Float[Array, 'n vocab'], shape: tuple[int, ...]) -> tuple[Array, Array]:

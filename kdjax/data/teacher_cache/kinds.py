@@ -19,10 +19,6 @@ class TopK:
     bits: int = 12
     temperature: float | int = 1.0
 
-    @property
-    def slots(self) -> int:
-        return self.k
-
 
 @dataclasses.dataclass(frozen=True)
 class Sampled:
@@ -34,10 +30,6 @@ class Sampled:
     draws: int
     power: float | int = 1.0
     temperature: float | int = 1.0
-
-    @property
-    def slots(self) -> int:
-        return self.draws
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +63,15 @@ Kind = TopK | Sampled | Hybrid | Hidden
 
 KINDS: dict[str, type[Any]] = {'top_k': TopK, 'sampled': Sampled, 'hybrid': Hybrid, 'hidden': Hidden}
 MOST_BITS = 16
+
+
+def entries(kind: Kind, vocabulary: int) -> int:
+    """Most classes that are kept of a token: the length of `ids` and `probs`."""
+    if isinstance(kind, Hidden):
+        return 0
+    if isinstance(kind, Hybrid):
+        return min(kind.slots, vocabulary)
+    return kind.k if isinstance(kind, TopK) else kind.draws
 
 
 def check_kind(kind: Kind, vocabulary: int) -> None:
