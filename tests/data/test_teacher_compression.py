@@ -16,6 +16,7 @@ from kdjax.data.teacher_cache import (
     best_kind,
     bytes_per_token,
     compress,
+    compression,
     expected_bytes,
     fitted,
     grids,
@@ -205,6 +206,26 @@ def test_the_best_kind_spends_its_bytes_where_they_help():
         assert expected_bytes(kind, p) <= size
     spread = [expected_variance(kind, p) for kind in chosen]
     assert spread == sorted(spread, reverse=True)
+
+
+def test_cumulative_sums_never_fall_and_stand_still_at_zero():
+    p = jax.nn.softmax(jnp.where(jnp.arange(20_000) % 3 == 0, -jnp.inf, zipf(1, 20_000)[0]))
+    steps = np.diff(jax.jit(compression._sums)(p), prepend=0)
+    assert (steps >= 0).all()
+    assert (steps[::3] == 0).all()
+    assert np.sqrt(np.sum((steps - p) ** 2) / np.sum(np.asarray(p) ** 2)) < 1e-5
+    assert (np.diff(jnp.cumsum(p), prepend=0) < 0).any()  # plain ones do fall
+
+
+@pytest.mark.parametrize('kind', [Sampled(2000), Hybrid(2000)], ids=str)
+def test_a_class_of_probability_zero_is_never_drawn(kind):
+    """However the cumulative sums round: padding of a vocabulary has -inf on both sides, and would cost infinity."""
+    absent = jnp.arange(20_000)[None] % 3 == 0
+    logits = jnp.where(absent, -jnp.inf, zipf(1, 20_000))
+    kept = said(kind, jnp.tile(logits, (8, 1)))
+    drawn = np.asarray(kept.ids)
+    assert (drawn[drawn >= 0] % 3 > 0).all()
+    assert np.isfinite(losses.sparse_cross_entropy(jnp.tile(logits, (8, 1)), kept.ids, kept.probs)).all()
 
 
 def test_tokens_draw_for_themselves():
