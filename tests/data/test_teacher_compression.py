@@ -213,7 +213,7 @@ def test_cumulative_sums_never_fall_and_stand_still_at_zero():
     steps = np.diff(jax.jit(compression._sums)(p), prepend=0)
     assert (steps >= 0).all()
     assert (steps[::3] == 0).all()
-    assert np.sqrt(np.sum((steps - p) ** 2) / np.sum(np.asarray(p) ** 2)) < 1e-5
+    assert np.sqrt(np.sum((steps - p) ** 2) / np.sum(np.asarray(p) ** 2)) < 1e-4
     assert (np.diff(jnp.cumsum(p), prepend=0) < 0).any()  # plain ones do fall
 
 

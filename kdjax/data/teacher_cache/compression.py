@@ -128,7 +128,7 @@ _HOW: dict[type, Callable[..., Any]] = {TopK: _top_k, Sampled: _sampled, Hybrid:
 def _sums(probs: Float[Array, ' vocab']) -> Float[Array, ' vocab']:
     """Cumulative sums that never fall and stand still where p = 0, which plain ones do up to rounding only.
 
-    In float32 they move a class's probability by some 1e-8, the whole distribution by 6e-6 of its length (V = 49152).
+    In float32 they move a class's probability by some 1e-8; the whole distribution of SmolLM2 by 6e-6 of its length.
     """
     return jax.lax.cummax(jnp.where(probs > 0, jnp.cumsum(probs), 0.0))
 
