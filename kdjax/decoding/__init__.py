@@ -1,7 +1,7 @@
 """Decoding: text from a decoder, token by token or speculatively, and how often drafts are accepted."""
 
-from .acceptance import acceptance, expected_block_length
-from .generate import Generated, generate
+from .acceptance import acceptance_rate, expected_block_length
+from .generation import Generated, generate
 from .language_model import LanguageModel
 from .prompts import Prompts, pad_prompts
 from .sampling import GREEDY, PLAIN, Sampling, draw, log_distribution
@@ -16,7 +16,7 @@ __all__ = [
     'Prompts',
     'Sampling',
     'Speculated',
-    'acceptance',
+    'acceptance_rate',
     'draw',
     'expected_block_length',
     'generate',

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 from kdjax.decoding.sampling import Sampling, log_distribution
 
 
-def acceptance(
+def acceptance_rate(
     target_logits: Float[Array, '*batch vocab'], draft_logits: Float[Array, '*batch vocab'], sampling: Sampling
 ) -> Float[Array, '*batch']:
     """sum_v min(p_v, q_v): how often a token drafted from q stands, p and q as `sampling` makes them. In [0, 1].

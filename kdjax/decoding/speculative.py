@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from kdjax.decoding.generate import next_logits, read_prompts
+from kdjax.decoding.generation import next_logits, read_prompts
 from kdjax.decoding.language_model import LanguageModel
 from kdjax.decoding.prompts import Prompts, check_room
 from kdjax.decoding.sampling import PLAIN, Sampling, draw, log_distribution, row_keys, step_keys

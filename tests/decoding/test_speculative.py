@@ -10,7 +10,7 @@ from kdjax.decoding import (
     GREEDY,
     PLAIN,
     Sampling,
-    acceptance,
+    acceptance_rate,
     expected_block_length,
     generate,
     pad_prompts,
@@ -151,9 +151,9 @@ def test_acceptance_is_the_overlap():
     both = logits(target, weights, rows), logits(draft, draft_weights, rows)
     p, q = (np.asarray(jax.nn.softmax(x / 0.7), np.float64) for x in both)
     wanted = np.minimum(p, q).sum(-1)
-    np.testing.assert_allclose(acceptance(*both, Sampling(0.7)), wanted, rtol=1e-5)
+    np.testing.assert_allclose(acceptance_rate(*both, Sampling(0.7)), wanted, rtol=1e-5)
     agree = np.argmax(p, -1) == np.argmax(q, -1)
-    np.testing.assert_array_equal(acceptance(*both, GREEDY), agree.astype(np.float32))
+    np.testing.assert_array_equal(acceptance_rate(*both, GREEDY), agree.astype(np.float32))
 
 
 def test_expected_block_length():
