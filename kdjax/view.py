@@ -17,6 +17,9 @@ from kdjax.models.model import Outputs
 
 Node = Callable[['View'], Outputs]
 
+Reads = str | tuple[str, ...]
+"""One address, or several whose values are given as a tuple."""
+
 
 class View:
     """The outputs of a step, by address. Lives inside one trace; reading is the only thing done to it."""
@@ -37,6 +40,10 @@ class View:
         if tap not in outputs.taps:
             raise unknown(f"tap of '{node}'", tap, outputs.taps)
         return outputs.taps[tap]
+
+    def inputs(self, reads: Reads) -> Any:
+        """What stands at one address, or a tuple of what stands at several."""
+        return self[reads] if isinstance(reads, str) else tuple(self[address] for address in reads)
 
     def outputs(self, node: str) -> Outputs:
         """All outputs of a node, applied at the first call."""

@@ -146,7 +146,7 @@ def table(inputs, *, key):
     model, source = mlp(16), dataset()
     return {
         split: np.asarray(
-            model.apply(inputs['model'], source[split].image, key=key, train=False)[0].prediction
+            model.apply(inputs['model'], source[split]['image'], key=key, train=False)[0].prediction
         )
         for split in source.splits
     }

@@ -46,6 +46,9 @@ Prepare = Callable[..., dict[str, Any]]
 """`prepare(batch, *, key, train) -> batch`: pure preprocessing and augmentation, once for all players and teachers."""
 
 
+Evaluates = tuple[str, ...] | Callable[[View], dict[str, jax.Array]]
+
+
 def as_is(batch: Batch, *, key: jax.Array, train: bool) -> dict[str, Any]:
     """No preprocessing."""
     del key, train
@@ -75,7 +78,7 @@ def play(
     *,
     teachers: Mapping[str, Teacher] | None = None,
     prepare: Prepare = as_is,
-    evaluates: tuple[str, ...] | None = None,
+    evaluates: Evaluates | None = None,
     execution: Execution = PLAIN,
 ) -> Algorithm:
     """An algorithm of any number of players.
@@ -84,7 +87,8 @@ def play(
         players: by name; a name is also the address of the player's prediction.
         teachers: by name, likewise.
         prepare: preprocessing and augmentation of the batch.
-        evaluates: the addresses that `evaluate` returns; default is every player that reads the batch.
+        evaluates: what `evaluate` returns: the predictions at these addresses, or what a function makes of the view,
+            arrays `[batch, ...]` by name; default is every player that reads the batch.
         execution: how the step is computed; usually given later, by `Algorithm.under`.
     """
     teachers = teachers or {}
@@ -142,7 +146,7 @@ def _check_names(cast: _Cast) -> None:
 
 
 def _gather(view: View, reads: tuple[str, ...]) -> Any:
-    return view[reads[0]] if len(reads) == 1 else tuple(view[a] for a in reads)
+    return view.inputs(reads if len(reads) > 1 else reads[0])
 
 
 def _shapes(tree: Any) -> Any:
@@ -280,10 +284,10 @@ def _remember(cast: _Cast, state: State, said: Mapping[str, Outputs], batch: Bat
     return {n: t.update(state['memory'][n], view, variables) for n, t in cast.teachers.items()}
 
 
-def _evaluate(cast: _Cast, evaluates: tuple[str, ...], state: State, frozen: Frozen, batch: Batch, key: jax.Array):
+def _evaluate(cast: _Cast, evaluates: Evaluates, state: State, frozen: Frozen, batch: Batch, key: jax.Array):
     batch = cast.prepare(batch, key=key, train=False)
     view = _view(
         cast, state['variables'], state['memory'], frozen, batch,
         step=state['step'], key=key, train=False, updates={},
     )  # fmt: skip
-    return {address: view[address] for address in evaluates}
+    return evaluates(view) if callable(evaluates) else {address: view[address] for address in evaluates}

@@ -7,16 +7,17 @@ import jax.numpy as jnp
 
 from kdjax.models.model import Model, under
 from kdjax.teachers.teacher import Teacher
+from kdjax.view import Reads
 
 
-def ema(model: Model, *, of: str = 'student', decay: float = 0.999, reads: str = 'batch.image') -> Teacher:
+def ema(model: Model, *, of: str = 'student', decay: float = 0.999, reads: Reads = 'batch.image') -> Teacher:
     """After each step, average <- decay * average + (1 - decay) * weights of `of`. Its batch statistics are copied."""
 
     def init(frozen, example, variables):
         return jax.tree.map(jnp.asarray, variables[of])
 
     def apply(memory, frozen, view, *, key):
-        return model.apply(memory, view[reads], key=key, train=False)[0]
+        return model.apply(memory, view.inputs(reads), key=key, train=False)[0]
 
     def update(memory, view, variables):
         params = jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, memory['params'], variables[of]['params'])

@@ -9,13 +9,17 @@ import jax.numpy as jnp
 
 from kdjax.models.model import Model, Outputs, under
 from kdjax.teachers.teacher import Teacher, frozen_rules
+from kdjax.view import Reads
 
 
-def live(model: Model, *, weights: str = 'teacher', reads: str = 'batch.image') -> Teacher:
-    """A frozen model, applied to the batch as the student sees it. `weights` names its variables in `frozen`."""
+def live(model: Model, *, weights: str = 'teacher', reads: Reads = 'batch.image') -> Teacher:
+    """A frozen model, applied to the batch as the student sees it. `weights` names its variables in `frozen`.
+
+    reads: the address of its inputs, or several, given as a tuple.
+    """
 
     def apply(memory, frozen, view, *, key):
-        outputs, _ = model.apply(frozen[weights], view[reads], key=key, train=False)
+        outputs, _ = model.apply(frozen[weights], view.inputs(reads), key=key, train=False)
         return outputs
 
     return Teacher(
@@ -24,7 +28,7 @@ def live(model: Model, *, weights: str = 'teacher', reads: str = 'batch.image') 
     )  # fmt: skip
 
 
-def ensemble(members: Mapping[str, Model], *, reads: str = 'batch.image') -> Teacher:
+def ensemble(members: Mapping[str, Model], *, reads: Reads = 'batch.image') -> Teacher:
     """Several frozen models at once; `members` maps the name of each one's weights in `frozen` to its model.
 
     The prediction is the logarithm of the mean of their probabilities `[batch, classes]`, which is a set of logits:
@@ -32,7 +36,8 @@ def ensemble(members: Mapping[str, Model], *, reads: str = 'batch.image') -> Tea
     """
 
     def apply(memory, frozen, view, *, key):
-        said = {n: m.apply(frozen[n], view[reads], key=key, train=False)[0].prediction for n, m in members.items()}
+        given = view.inputs(reads)
+        said = {n: m.apply(frozen[n], given, key=key, train=False)[0].prediction for n, m in members.items()}
         logits = jnp.stack([z.astype(jnp.float32) for z in said.values()])
         mean = jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0) - jnp.log(float(len(members)))
         return Outputs(mean, {'mean_logits': jnp.mean(logits, axis=0), **said})
