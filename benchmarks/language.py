@@ -29,10 +29,13 @@ def llama(
 
 
 def weights(model: Model, *, dtype: str = 'float32') -> dict[str, Any]:
-    """Random variables, of that type."""
-    tokens = jax.ShapeDtypeStruct((1, 8), jnp.int32)
-    made = jax.jit(lambda key: model.init(key, tokens))(jax.random.key(SEED))
-    return jax.tree.map(lambda x: x.astype(dtype), made)
+    """Random variables of that type, drawn array by array: the model's own initialisation takes longer to compile."""
+    tokens, key = jax.ShapeDtypeStruct((1, 8), jnp.int32), jax.random.key(SEED)
+    leaves, tree = jax.tree.flatten(jax.eval_shape(lambda: model.init(key, tokens)))
+    drawn = jax.jit(lambda key, shape: 0.02 * jax.random.normal(key, shape, dtype), static_argnums=1)
+    keys = jax.random.split(key, len(leaves))
+    made = [drawn(k, x.shape) if x.ndim > 1 else jnp.ones(x.shape, dtype) for k, x in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(tree, made)
 
 
 def sentences(rows: int, length: int, vocabulary: int) -> dict[str, jax.Array]:
@@ -42,8 +45,8 @@ def sentences(rows: int, length: int, vocabulary: int) -> dict[str, jax.Array]:
 
 
 def distillation(student: Model, teacher: Model, objective: Objective) -> Algorithm:
-    """One student, one live teacher, AdamW."""
-    player = Player(student, objective, optax.adamw(1e-4), reads=('batch.tokens',))
+    """One student, one live teacher, AdamW; reads the weights of both, as `start` and `teacher`."""
+    player = Player(student, objective, optax.adamw(1e-4), reads=('batch.tokens',), start='start')
     return play({'student': player}, teachers={'teacher': live(teacher, reads='batch.tokens')})
 
 

@@ -17,8 +17,11 @@ from jaxtyping import Array, Bool, Float, Integer
 from . import _checks
 from .pointwise import Pointwise, kl_forward
 
-LOGITS_AT_ONCE = 2**25
-"""How many logits of a model a chunk holds where the caller does not say: 128 MiB in float32."""
+LOGITS_AT_ONCE = {'cpu': 2**25}
+"""How many logits of a model a chunk holds where the caller does not say: 128 MiB of float32."""
+
+ON_ACCELERATORS = 2**28
+"""The same there: 1 GiB. Measured on an H200, 49152 words, a step of 126 ms; with 2**25 of 130 ms."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,13 +82,17 @@ def fused_divergence(
     setting = _Setting(
         divergence, _one_each('weights', weights, 1.0, len(pairs)), float(hard_weight), float(temperature),
         float(temperature) ** 2 if t_squared else 1.0, _one_each('softcaps', softcaps, None, len(pairs) + 1), words,
-        min(chunk or max(1, LOGITS_AT_ONCE // student_head.shape[0]), label.size),
+        min(chunk or _tokens_at_once(student_head.shape[0]), label.size),
     )  # fmt: skip
     mask = jnp.ones(label.shape, bool) if where is None else where
     rows = functools.partial(jnp.reshape, shape=(label.size, -1))
     taught = tuple((jax.lax.stop_gradient(rows(h)), jax.lax.stop_gradient(w)) for h, w in pairs)
     values = _values(setting, rows(student_hidden), student_head, label.reshape(-1), taught, mask.reshape(-1))
     return values.reshape(label.shape)
+
+
+def _tokens_at_once(vocabulary: int) -> int:
+    return max(1, LOGITS_AT_ONCE.get(jax.default_backend(), ON_ACCELERATORS) // vocabulary)
 
 
 def _paired(hidden, head, label, teachers):
