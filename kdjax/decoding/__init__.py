@@ -1,7 +1,7 @@
 """Decoding: text from a decoder, token by token or speculatively, and how often drafts are accepted."""
 
 from .acceptance import acceptance_rate, expected_block_length
-from .generation import Generated, generate
+from .generation import Generated, generate, generate_mixture
 from .language_model import LanguageModel
 from .prompts import Prompts, pad_prompts
 from .sampling import GREEDY, PLAIN, Sampling, draw, log_distribution
@@ -20,6 +20,7 @@ __all__ = [
     'draw',
     'expected_block_length',
     'generate',
+    'generate_mixture',
     'log_distribution',
     'pad_prompts',
     'speculate',

@@ -85,15 +85,19 @@ def _inverse(probs: jax.Array, uniform: jax.Array) -> jax.Array:
     blocks = -(-vocabulary // BLOCK)
     spare = [(0, 0)] * (probs.ndim - 1) + [(0, blocks * BLOCK - vocabulary)]
     table = jnp.pad(probs, spare).reshape(*probs.shape[:-1], blocks, BLOCK)
-    block = _first_above(jnp.cumsum(jnp.sum(table, axis=-1), axis=-1), uniform[..., 0])
+    block = _inverse_of(jnp.sum(table, axis=-1), uniform[..., 0])
     chosen = jnp.take_along_axis(table, block[..., None, None], axis=-2)[..., 0, :]
-    return block * BLOCK + _first_above(jnp.cumsum(chosen, axis=-1), uniform[..., 1])
+    return block * BLOCK + _inverse_of(chosen, uniform[..., 1])
 
 
-def _first_above(cumulative: jax.Array, uniform: jax.Array) -> jax.Array:
-    """The first entry whose cumulative sum exceeds `uniform` (in [0, 1)) of the total."""
-    level = uniform[..., None] * cumulative[..., -1:]
-    return jnp.argmax(cumulative > level, axis=-1).astype(jnp.int32)
+def _inverse_of(weights: jax.Array, uniform: jax.Array) -> jax.Array:
+    """The first entry at which the sum of the weights exceeds `uniform` (in [0, 1)) of all.
+
+    Sums in parallel round differently from entry to entry: what weighs nothing is passed over, whatever its sum.
+    """
+    sums = jnp.where(weights > 0, jnp.cumsum(weights, axis=-1), 0.0)
+    level = uniform[..., None] * jnp.max(sums, axis=-1, keepdims=True)
+    return jnp.argmax(sums > level, axis=-1).astype(jnp.int32)
 
 
 def _kept(log_probs: jax.Array, weights: jax.Array, enough: float) -> jax.Array:

@@ -1,6 +1,7 @@
 """Generation: the law of the texts, their ends, and what a row depends on."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_decoders import chi_square, law, logits, numbered, tiny
 
-from kdjax.decoding import GREEDY, PLAIN, Prompts, Sampling, generate, log_distribution, pad_prompts
+from kdjax.decoding import GREEDY, PLAIN, Prompts, Sampling, generate, generate_mixture, log_distribution, pad_prompts
 from kdjax.errors import UserError
 
 PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9]]
@@ -112,6 +113,49 @@ def test_it_ends_when_all_rows_have():
     jax.effects_barrier()
     np.testing.assert_array_equal(said.lengths, 1)
     assert len(steps) == 1
+
+
+def mixed(weights, prompts, **options):
+    (first, first_weights), (other, other_weights) = tiny(), tiny(width=8, depth=1, seed=1)
+    models = (first, other), (first_weights, other_weights)
+    return generate_mixture(*models, jnp.asarray(weights), prompts, **options)
+
+
+def test_texts_of_a_mixture_have_its_law():
+    """Token by token, not text by text: at each place sum_m w_m p_m."""
+    said = mixed([0.3, 0.7], pad_prompts([[2, 1]] * 8000), key=jax.random.key(5), max_new=2)
+    texts = np.array(list(itertools.product(range(4), repeat=2)))
+    rows = np.concatenate([np.tile([2, 1], (16, 1)), texts], axis=1)
+    pair = tiny(), tiny(width=8, depth=1, seed=1)
+    each = [np.asarray(jax.nn.softmax(logits(*one, rows)[:, 1:-1]), np.float64) for one in pair]
+    probs = np.take_along_axis(0.3 * each[0] + 0.7 * each[1], texts[..., None], axis=-1)[..., 0].prod(axis=1)
+    outcomes = numbered(said.tokens, 4)
+    assert chi_square(probs, outcomes) > 1e-3
+    np.testing.assert_allclose(np.exp(said.sampled_log_probs).prod(axis=1), probs[outcomes], rtol=1e-4)
+    for model, log_probs in zip(each, said.log_probs, strict=True):
+        wanted = np.take_along_axis(model, texts[..., None], axis=-1)[..., 0].prod(axis=1)
+        np.testing.assert_allclose(np.exp(log_probs).prod(axis=1), wanted[outcomes], rtol=1e-4)
+
+
+def test_a_mixture_of_one_is_that_one():
+    prompts, options = pad_prompts([[1, 2], [3]]), {'key': jax.random.key(0), 'max_new': 6}
+    model, variables = tiny()
+    alone = generate(model, variables, prompts, **options)
+    for said in (
+        mixed([1.0, 0.0], prompts, **options),
+        generate_mixture((model,), (variables,), jnp.ones(1), prompts, **options),
+    ):
+        np.testing.assert_array_equal(said.tokens, alone.tokens)
+        np.testing.assert_allclose(said.log_probs[0], alone.log_probs, atol=1e-5)
+
+
+def test_models_of_different_vocabularies_do_not_mix():
+    (first, first_weights), (other, other_weights) = tiny(), tiny(5)
+    with pytest.raises(UserError, match=r'the models have \[4, 5\] tokens'):
+        generate_mixture(
+            (first, other), (first_weights, other_weights), jnp.array([0.5, 0.5]), pad_prompts([[1]]),
+            key=jax.random.key(0), max_new=1,
+        )  # fmt: skip
 
 
 def test_a_cache_in_bfloat16_hardly_matters():
