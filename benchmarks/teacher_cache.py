@@ -73,7 +73,7 @@ def errors(of: Distributions, estimates: list[jax.Array], *, unbiased: bool) -> 
 def rows(of: Distributions, size: int) -> Iterator[dict[str, Any]]:
     """A row of the table for each kind and loss that fits `size` bytes a token."""
     probs = np.asarray(jax.nn.softmax(of.teacher))
-    top = fitted(TopK, size, probs, largest=probs.shape[-1])
+    top = fitted(TopK, size, probs)
     known = kept(top, of, 1)[0]
     for name, loss in BIASED.items():
         yield row(of, size, name, top, [slope(loss, of, known.ids, known.probs)], unbiased=False)
@@ -128,21 +128,25 @@ def chart(table: list[dict[str, Any]], path: pathlib.Path) -> None:
     import matplotlib
 
     matplotlib.use('Agg')
-    matplotlib.rcParams['svg.hashsalt'] = 'kdjax'
+    matplotlib.rcParams |= {'svg.hashsalt': 'kdjax', 'svg.fonttype': 'none'}
     import matplotlib.pyplot as plt
 
     teachers = list(dict.fromkeys(r['teacher'] for r in table))
-    figure, axes = plt.subplots(len(teachers), 2, figsize=(10, 4 * len(teachers)), squeeze=False)
+    figure, axes = plt.subplots(len(teachers), 2, figsize=(10, 4 * len(teachers)), squeeze=False, layout='constrained')
     for teacher, (one, many) in zip(teachers, axes, strict=True):
         for name in dict.fromkeys(r['name'] for r in table):
             found = [r for r in table if (r['teacher'], r['name']) == (teacher, name)]
             sizes = [r['size'] for r in found]
             one.loglog(sizes, [np.hypot(r['bias'], r['noise']) for r in found], marker='o', label=name)
             many.loglog(sizes, [r['batch'] for r in found], marker='o', label=name)
-        one.set(title=f'{teacher}: gradient of a token', xlabel='bytes a token', ylabel='error / size of the gradient')
-        many.set(title=f'{teacher}: output embedding, mean of {BATCH} tokens', xlabel='bytes a token')
-    axes[0, 1].legend(fontsize=8)
-    figure.tight_layout()
+        one.set(title=f'{teacher}: logits of a token', ylabel='error / size of the gradient')
+        many.set(title=f'{teacher}: output embedding, {BATCH} tokens')
+        for ax in (one, many):
+            ax.set_xlabel('bytes a token')
+            ax.set_xticks(SIZES, map(str, SIZES))
+            ax.minorticks_off()
+    handles, names = axes[-1, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc='outside upper center', ncols=4, fontsize=8)
     figure.savefig(path, metadata={'Date': None})
     plt.close(figure)
 

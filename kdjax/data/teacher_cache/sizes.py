@@ -13,6 +13,8 @@ from kdjax.data.teacher_cache.codec import HEADER, count_bits, id_bits
 from kdjax.data.teacher_cache.kinds import Hidden, Hybrid, Kind, Sampled, TopK, entries
 from kdjax.errors import UserError
 
+LARGEST = 2**16
+
 
 def bytes_per_token(kind: Kind, vocabulary: int) -> float | int:
     """Bytes of a token at most; `TopK` and `Hidden` always take as many. A file adds up to 64 KiB of padding."""
@@ -28,27 +30,26 @@ def bytes_per_token(kind: Kind, vocabulary: int) -> float | int:
 
 def expected_bytes(kind: Kind, probs: np.ndarray) -> float | int:
     """Bytes of a token on average, for a teacher that says `probs` `[tokens, vocab]` at the kind's temperature."""
-    wide = id_bits(probs.shape[-1])
-    probs = np.asarray(probs, np.float64)
+    wide, tokens = id_bits(probs.shape[-1]), math.prod(probs.shape[:-1])
     if isinstance(kind, Sampled):
-        q = probs**kind.power
+        q = np.asarray(probs, np.float64) ** kind.power
         q = q / q.sum(axis=-1, keepdims=True)
         different = np.mean(np.sum(-np.expm1(kind.draws * np.log1p(-np.minimum(q, 1 - 1e-12))), axis=-1))
         return HEADER + (kind.draws + different * (wide + (grids.WEIGHT_BITS if kind.power != 1 else 0))) / 8
     if isinstance(kind, Hybrid):
         head = probs >= kind.threshold
-        exact = np.mean(np.sum(head, axis=-1))
-        tail = np.mean(np.sum(np.where(head, 0.0, probs), axis=-1)) / kind.threshold
+        exact = np.count_nonzero(head) / tokens
+        tail = max(0.0, 1 - np.sum(probs[head], dtype=np.float64) / tokens) / kind.threshold
         return HEADER + (2 * count_bits(kind, probs.shape[-1]) + exact * (wide + kind.bits) + tail * wide) / 8
     return bytes_per_token(kind, probs.shape[-1])
 
 
-def fitted(kind: Callable[[int], Kind], size: float | int, probs: np.ndarray, *, largest: int = 4096) -> Kind:
-    """The largest `kind(n)`, n <= `largest`, that takes at most `size` bytes a token on average at these `probs`.
+def fitted(kind: Callable[[int], Kind], size: float | int, probs: np.ndarray) -> Kind:
+    """The largest `kind(n)`, n <= 2^16, that takes at most `size` bytes a token on average at these `probs`.
 
     `fitted(Hybrid, 48, probs)`. Raises `UserError` where not even the smallest fits.
     """
-    low, high = 2, largest
+    low, high = 2, probs.shape[-1] if isinstance(kind(2), TopK) else LARGEST
     if expected_bytes(kind(low), probs) > size:
         raise UserError(f'{kind(low)} takes {expected_bytes(kind(low), probs):.1f} bytes a token: {size} are too few')
     while low < high:
