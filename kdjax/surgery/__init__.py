@@ -23,3 +23,5 @@ from kdjax.surgery.prune import mask_prefix as mask_prefix
 from kdjax.surgery.prune import permute_units as permute_units
 from kdjax.surgery.prune import scaled as scaled
 from kdjax.surgery.prune import widths as widths
+from kdjax.surgery.shrinking import kept_layers as kept_layers
+from kdjax.surgery.shrinking import shrink as shrink

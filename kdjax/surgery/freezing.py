@@ -3,7 +3,7 @@
 `params` of such a model are the trained weights alone, so that gradients, optimizer state and weight decay exist for
 them only. The held weights stand in its `stats`, which a step passes on as they are:
 
-    {'params': trained, 'stats': {'held': the other weights, 'own': the statistics of the model inside}}
+    {'params': trained, 'stats': the statistics of the model inside, 'held': the other weights}
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def divided(variables: Variables, trains: str) -> Variables:
             f"trains='{trains}' finds {'no weight' if not found else 'every weight'}, among {some}, ...: "
             'a part of them has to be trained and a part held'
         )
-    return {'params': found, 'stats': {'held': rest, 'own': variables['stats']}}
+    return {'params': found, 'stats': variables['stats'], 'held': rest}
 
 
 def whole(variables: Variables) -> Variables:
     """The inverse of `divided`: variables of the model inside."""
-    return {'params': joined(variables['params'], variables['stats']['held']), 'stats': variables['stats']['own']}
+    return {'params': joined(variables['params'], variables['held']), 'stats': variables['stats']}
 
 
 def applied(model: Model, plain: Callable[[Variables], Variables]) -> Callable[..., tuple[Outputs, Variables]]:
@@ -55,7 +55,7 @@ def applied(model: Model, plain: Callable[[Variables], Variables]) -> Callable[.
 
     def apply(variables: Variables, inputs: Any, *, key: jax.Array, train: bool) -> tuple[Outputs, Variables]:
         outputs, after = model.apply(plain(variables), inputs, key=key, train=train)
-        return outputs, {**variables, 'stats': {**variables['stats'], 'own': after['stats']}}
+        return outputs, {**variables, 'stats': after['stats']}
 
     return apply
 

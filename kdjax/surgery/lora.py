@@ -59,14 +59,14 @@ def adapted(variables: Variables, *, key: jax.Array, rank: int, targets: str = K
     adapters: dict[str, Any] = {}
     for path, kernel in paths(found).items():
         adapters = joined(adapters, _nested(path, _adapter(path, kernel, rank, stream(key, f'lora/{path}'))))
-    return {'params': adapters, 'stats': {'held': variables['params'], 'own': variables['stats']}}
+    return {'params': adapters, 'stats': variables['stats'], 'held': variables['params']}
 
 
 def merged(variables: Variables, *, alpha: float = 16.0) -> Variables:
     """Variables of the model itself, with each target W + (alpha / rank) A B, in the dtype of W."""
     return {
-        'params': _corrected(variables['stats']['held'], variables['params'], alpha),
-        'stats': variables['stats']['own'],
+        'params': _corrected(variables['held'], variables['params'], alpha),
+        'stats': variables['stats'],
     }
 
 

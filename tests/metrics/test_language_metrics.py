@@ -88,5 +88,5 @@ def test_no_token_is_an_error_that_says_so():
 def test_a_token_that_is_not_finite_is_named():
     values = said()
     values['kl'][values['where']] = np.nan
-    with pytest.raises(UserError, match='kl is not finite at .* the model has diverged'):
+    with pytest.raises(UserError, match=r'kl is not finite at .* the model has diverged'):
         language(values)
