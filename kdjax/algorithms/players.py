@@ -19,6 +19,7 @@ import optax
 
 from kdjax.algorithms.algorithm import PLAIN, Algorithm, Batch, Execution, State
 from kdjax.algorithms.gradients import Found, gradient
+from kdjax.algorithms.rollouts import Rollout, executed_rollout, unrolled
 from kdjax.errors import UserError
 from kdjax.models.model import Model, Outputs, Rules, Variables, under
 from kdjax.objectives import Objective, Part, total
@@ -33,6 +34,8 @@ class Player:
 
     reads: addresses of the model's inputs; several are given as a tuple. Default: the images of the batch.
     start: name in `frozen` of the variables to start from; default is a fresh initialisation.
+    held: name in `frozen` of weights that the model reads as `variables['held']` and nobody trains (those under
+        adapters): they are in no state, so in no checkpoint and no optimizer.
     """
 
     model: Model
@@ -40,6 +43,7 @@ class Player:
     optimizer: optax.GradientTransformation
     reads: tuple[str, ...] = ('batch.image',)
     start: str | None = None
+    held: str | None = None
 
 
 Prepare = Callable[..., dict[str, Any]]
@@ -47,6 +51,10 @@ Prepare = Callable[..., dict[str, Any]]
 
 
 Evaluates = tuple[str, ...] | Callable[[View], dict[str, jax.Array]]
+
+
+ROLLOUT = 'rollout'
+"""The name of its memory in the state, beside those of the teachers."""
 
 
 def as_is(batch: Batch, *, key: jax.Array, train: bool) -> dict[str, Any]:
@@ -63,6 +71,8 @@ class _Cast:
     teachers: Mapping[str, Teacher]
     prepare: Prepare
     execution: Execution = PLAIN
+    rollout: Rollout | None = None
+    evaluated_on: Rollout | None = None
 
     @property
     def parts(self) -> dict[str, Part]:
@@ -79,6 +89,8 @@ def play(
     teachers: Mapping[str, Teacher] | None = None,
     prepare: Prepare = as_is,
     evaluates: Evaluates | None = None,
+    rollout: Rollout | None = None,
+    evaluated_on: Rollout | None = None,
     execution: Execution = PLAIN,
 ) -> Algorithm:
     """An algorithm of any number of players.
@@ -89,14 +101,22 @@ def play(
         prepare: preprocessing and augmentation of the batch.
         evaluates: what `evaluate` returns: the predictions at these addresses, or what a function makes of the view,
             arrays `[batch, ...]` by name; default is every player that reads the batch.
+        rollout: rewrites the batch, with the players' variables before the step, before anybody learns from it.
+        evaluated_on: the same for `evaluate`, which otherwise reads the data as it is.
         execution: how the step is computed; usually given later, by `Algorithm.under`.
     """
     teachers = teachers or {}
+
+    def dtype_of(name: str) -> str:
+        return execution.dtype if name in players else execution.teacher_dtype
+
     cast = _Cast(
         {n: dataclasses.replace(p, model=_under(p.model, execution)) for n, p in players.items()},
         {n: taught_in(t, execution.teacher_dtype) for n, t in teachers.items()},
         prepare,
         execution,
+        executed_rollout(rollout, dtype_of),
+        executed_rollout(evaluated_on, dtype_of),
     )
     _check_names(cast)
     if evaluates is None:
@@ -107,9 +127,13 @@ def play(
             *(rule for name, player in players.items() for rule in _rules(name, player.model.rules)),
             *(rule for name, teacher in teachers.items() for rule in _rules(f'memory/{name}', teacher.memory_rules)),
         ),
-        frozen_rules=tuple(rule for teacher in teachers.values() for rule in teacher.rules),
+        frozen_rules=(
+            *(rule for teacher in teachers.values() for rule in teacher.rules),
+            *(rule for player in players.values() for rule in _held_rules(player)),
+        ),
         under=lambda execution: play(
-            players, teachers=teachers, prepare=prepare, evaluates=evaluates, execution=execution
+            players, teachers=teachers, prepare=prepare, evaluates=evaluates, rollout=rollout,
+            evaluated_on=evaluated_on, execution=execution,
         ),
     )  # fmt: skip
 
@@ -123,6 +147,12 @@ def _rules(name: str, rules: Rules) -> Rules:
     return tuple((rf'(^|/){name}/(.*/)?{pattern}$', axes) for pattern, axes in rules)
 
 
+def _held_rules(player: Player) -> Rules:
+    if player.held is None:
+        return ()
+    return tuple((rf'^{player.held}/(.*/)?{pattern}$', axes) for pattern, axes in player.model.rules)
+
+
 def supervised(
     model: Model,
     objective: Objective,
@@ -131,13 +161,16 @@ def supervised(
     teachers: Mapping[str, Teacher] | None = None,
     prepare: Prepare = as_is,
     start: str | None = None,
+    held: str | None = None,
 ) -> Algorithm:
     """One player, called `student`."""
-    return play({'student': Player(model, objective, optimizer, start=start)}, teachers=teachers, prepare=prepare)
+    player = Player(model, objective, optimizer, start=start, held=held)
+    return play({'student': player}, teachers=teachers, prepare=prepare)
 
 
 def _check_names(cast: _Cast) -> None:
     names = [*cast.players, *cast.teachers, *(n for p in cast.players for n in cast.group(p)[1:])]
+    names += [] if cast.rollout is None else [ROLLOUT]
     for name in names:
         if names.count(name) > 1 or name == 'batch' or '.' in name:
             raise UserError(
@@ -178,7 +211,9 @@ def _view(
     def learner(name: str, model_of: Callable[[View], Model], reads: tuple[str, ...]):
         def node(view: View) -> Outputs:
             draw = stream(key, f'{name}/forward', step)
-            outputs, updates[name] = model_of(view).apply(variables[name], _gather(view, reads), key=draw, train=train)
+            mine = _with_held(cast, name, variables, frozen)
+            outputs, after = model_of(view).apply(mine, _gather(view, reads), key=draw, train=train)
+            updates[name] = {kind: after[kind] for kind in variables[name]}
             return outputs
 
         return node
@@ -192,10 +227,39 @@ def _view(
     return View(nodes, batch, step)
 
 
+def _with_held(cast: _Cast, name: str, variables: Mapping[str, Variables], frozen: Frozen) -> Variables:
+    held = cast.players[name].held if name in cast.players else None
+    return variables[name] if held is None else variables[name] | {'held': frozen[held]}
+
+
+def _trained(name: str, player: Player, variables: Variables) -> Variables:
+    """The variables of a player that are in the state."""
+    if 'held' in variables and player.held is None:
+        raise UserError(
+            f"player '{name}' holds weights that are not trained: put them into `frozen` and name them with held="
+        )
+    return {kind: variables[kind] for kind in ('params', 'stats')}
+
+
+def _rolled_out(
+    cast: _Cast, rollout: Rollout, memory: Any, state: State, frozen: Frozen, batch: Batch, key: jax.Array
+) -> tuple[Batch, Any]:
+    """The batch as it is learned from, and what the rollout remembers."""
+
+    def of(name: str) -> Variables:
+        known = name in cast.players
+        return _with_held(cast, name, state['variables'], frozen) if known else frozen[name]
+
+    return rollout.apply(memory, batch, of, step=state['step'], key=key)
+
+
 def _init(cast: _Cast, key: jax.Array, frozen: Frozen, example: Batch) -> State:
     batch = cast.prepare(example, key=key, train=True)
     variables: dict[str, Variables] = {}
     memory: dict[str, Any] = {}
+    if cast.rollout is not None:
+        batch = unrolled(batch)
+        memory[ROLLOUT] = cast.rollout.init(batch)
 
     def shapes_of(reads: tuple[str, ...]) -> tuple[Any, ...]:
         def read(variables, memory, frozen, batch):
@@ -210,9 +274,9 @@ def _init(cast: _Cast, key: jax.Array, frozen: Frozen, example: Batch) -> State:
     derived = {}
     for name, player in cast.players.items():
         if player.start is not None:
-            variables[name] = jax.tree.map(jnp.asarray, frozen[player.start])
+            variables[name] = jax.tree.map(jnp.asarray, _trained(name, player, frozen[player.start]))
         elif all(a.startswith('batch.') for a in player.reads):
-            variables[name] = fresh(name, player.model, shapes_of(player.reads))
+            variables[name] = _trained(name, player, fresh(name, player.model, shapes_of(player.reads)))
         else:
             derived[name] = player
     for name, teacher in cast.teachers.items():
@@ -221,7 +285,7 @@ def _init(cast: _Cast, key: jax.Array, frozen: Frozen, example: Batch) -> State:
         shapes = shapes_of(part.reads + part.like)
         variables[name] = fresh(name, part.build(*shapes), shapes[: len(part.reads)])
     for name, player in derived.items():
-        variables[name] = fresh(name, player.model, shapes_of(player.reads))
+        variables[name] = _trained(name, player, fresh(name, player.model, shapes_of(player.reads)))
     optimizer = {
         name: player.optimizer.init({n: variables[n]['params'] for n in cast.group(name)})
         for name, player in cast.players.items()
@@ -232,6 +296,10 @@ def _init(cast: _Cast, key: jax.Array, frozen: Frozen, example: Batch) -> State:
 def _step(cast: _Cast, state: State, frozen: Frozen, batch: Batch, key: jax.Array):
     step = state['step']
     batch = cast.prepare(batch, key=stream(key, 'prepare', step), train=True)
+    rolled = {}
+    if cast.rollout is not None:
+        draw, kept = stream(key, 'rollout', step), state['memory'][ROLLOUT]
+        batch, rolled[ROLLOUT] = _rolled_out(cast, cast.rollout, kept, state, frozen, batch, draw)
     variables, optimizer = dict(state['variables']), {}
     metrics: dict[str, jax.Array] = {}
     said: dict[str, Outputs] = {}
@@ -244,7 +312,7 @@ def _step(cast: _Cast, state: State, frozen: Frozen, batch: Batch, key: jax.Arra
         measured |= {'loss': total(found.reduced), 'gradient_norm': optax.tree.norm(found.gradient)}
         metrics |= {f'{name}/{m}': value for m, value in measured.items()}
         said = found.outputs | said
-    memory = _remember(cast, state, said, batch, variables)
+    memory = rolled | _remember(cast, state, said, batch, variables)
     return {'step': step + 1, 'variables': variables, 'optimizer': optimizer, 'memory': memory}, metrics
 
 
@@ -286,6 +354,10 @@ def _remember(cast: _Cast, state: State, said: Mapping[str, Outputs], batch: Bat
 
 def _evaluate(cast: _Cast, evaluates: Evaluates, state: State, frozen: Frozen, batch: Batch, key: jax.Array):
     batch = cast.prepare(batch, key=key, train=False)
+    if cast.evaluated_on is not None:
+        draw = jax.random.fold_in(stream(key, 'evaluate/rollout', state['step']), jnp.ravel(batch['index'])[0])
+        begun = cast.evaluated_on.init(unrolled(batch))
+        batch, _ = _rolled_out(cast, cast.evaluated_on, begun, state, frozen, batch, draw)
     view = _view(
         cast, state['variables'], state['memory'], frozen, batch,
         step=state['step'], key=key, train=False, updates={},

@@ -1,9 +1,14 @@
 """Models of which some weights are trained and the others held: variables in, variables out, and a Model of them.
 
 `params` of such a model are the trained weights alone, so that gradients, optimizer state and weight decay exist for
-them only. The held weights stand in its `stats`, which a step passes on as they are:
+them only. The held weights are given beside them:
 
     {'params': trained, 'stats': the statistics of the model inside, 'held': the other weights}
+
+A player reads them from `frozen`, so that they are in no state and no checkpoint:
+
+    Player(train_only(student, 'norm'), ..., start='start', held='held')
+    frozen = {'start': parts, 'held': parts['held']}             # parts = divided(variables, 'norm')
 """
 
 from __future__ import annotations
@@ -51,7 +56,7 @@ def whole(variables: Variables) -> Variables:
 
 
 def applied(model: Model, plain: Callable[[Variables], Variables]) -> Callable[..., tuple[Outputs, Variables]]:
-    """`apply` of a model on the variables that `plain` makes of these; its statistics are kept in `own`."""
+    """`apply` of a model on the variables that `plain` makes of these; its statistics are passed on."""
 
     def apply(variables: Variables, inputs: Any, *, key: jax.Array, train: bool) -> tuple[Outputs, Variables]:
         outputs, after = model.apply(plain(variables), inputs, key=key, train=train)

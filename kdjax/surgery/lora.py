@@ -29,7 +29,7 @@ KERNELS = r'(^|/)kernel$'
 
 
 def lora(model: Model, *, rank: int, alpha: float = 16.0, targets: str = KERNELS) -> Model:
-    """The model with adapters as its `params`; its own weights are held in `stats`, as in `kdjax.surgery.freezing`.
+    """The model with adapters as its `params`; its own weights are `held`, as in `kdjax.surgery.freezing`.
 
     targets: a regular expression that finds the paths of matrices `[inputs, outputs]`, e.g. `attention/[qv]/kernel`.
     At the start it is the same function. Adapters are split over devices as the matrices are.
@@ -48,7 +48,7 @@ def lora(model: Model, *, rank: int, alpha: float = 16.0, targets: str = KERNELS
 def adapted(variables: Variables, *, key: jax.Array, rank: int, targets: str = KERNELS) -> Variables:
     """Variables of a model as those of its `lora`: A uniform in +-1/sqrt(inputs), B zero.
 
-    Returns {'params': for every target {'a': [inputs, rank], 'b': [rank, outputs]}, 'stats': {'held', 'own'}}.
+    Returns {'params': for every target {'a': [inputs, rank], 'b': [rank, outputs]}, 'stats', 'held'}.
     Raises UserError where `targets` finds nothing, or what is no matrix, and on a rank below 1 or above what a matrix
     can have.
     """

@@ -1,5 +1,7 @@
 """Adapters, and models of which a part is trained: the same function at the start, and nothing else moves."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -121,11 +123,13 @@ def test_training_moves_the_trained_leaves_alone(base, kind, parts):
     """As a player of an unchanged algorithm; the optimizer knows of nothing else."""
     model, started = WRAPPED[kind]
     objective = term(next_words, 'student', 'batch.image')
-    algorithm = supervised(model, objective, optax.adam(1e-2), start='base')
+    algorithm = supervised(model, objective, optax.adam(1e-2), start='start', held='held')
     algorithm = executed(algorithm, Execution(accumulate=parts))
-    frozen, data = {'base': started(base)}, {'image': TOKENS}
+    begun = started(base)
+    frozen, data = {'start': begun, 'held': begun['held']}, {'image': TOKENS}
     state = jax.jit(algorithm.init)(KEY, frozen, data)
-    trained = sum(x.size for x in jax.tree.leaves(frozen['base']['params']))
+    trained = sum(x.size for x in jax.tree.leaves(begun['params']))
+    assert sum(x.size for x in jax.tree.leaves(state['variables'])) == trained, 'held weights are in no state'
     moments = [x for x in jax.tree.leaves(state['optimizer']) if x.ndim]
     assert sum(x.size for x in moments) == 2 * trained < 2 * sum(x.size for x in jax.tree.leaves(base['params']))
     values = []
@@ -135,8 +139,8 @@ def test_training_moves_the_trained_leaves_alone(base, kind, parts):
         values.append(float(metrics['student/loss']))
     assert values[-1] < values[0] - 1e-3
     after = state['variables']['student']
-    jax.tree.map(np.testing.assert_array_equal, after['stats'], frozen['base']['stats'])
-    changed = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), after['params'], frozen['base']['params'])
+    assert set(after) == {'params', 'stats'}
+    changed = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), after['params'], begun['params'])
     assert all(jax.tree.leaves(changed))
 
 
@@ -157,11 +161,28 @@ def test_the_gradient_of_adapters_is_that_of_the_matrices_they_correct(base):
 
 def test_a_student_of_images():
     """Whatever the model: nothing in it knows of adapters."""
-    model = surgery.lora(mlp(), rank=2, targets='^a$')
-    algorithm = supervised(model, hard_labels(), optax.sgd(0.1))
-    state = jax.jit(algorithm.init)(KEY, {}, batch())
-    state, metrics = jax.jit(algorithm.step)(state, {}, batch(), KEY)
-    assert np.isfinite(metrics['student/loss'])
+    model, data = surgery.lora(mlp(), rank=2, targets='^a$'), jax.tree.map(jnp.asarray, batch())
+    frozen = {'base': mlp().init(jax.random.key(5), data['image'])['params']}
+    algorithm = supervised(model, hard_labels(), optax.sgd(0.1), held='base')
+    state = jax.jit(algorithm.init)(KEY, frozen, data)
+    first = algorithm.evaluate(state, frozen, data, KEY)['student']
+    plain = mlp().apply({'params': frozen['base'], 'stats': {}}, data['image'], key=KEY, train=False)[0].prediction
+    np.testing.assert_array_equal(first, plain)
+    after, _ = jax.jit(algorithm.step)(state, frozen, data, KEY)
+    assert not np.array_equal(algorithm.evaluate(after, frozen, data, KEY)['student'], plain)
+
+
+def test_held_weights_are_split_like_those_of_the_model():
+    model = surgery.lora(STUDENT, rank=2)
+    rules = supervised(model, hard_labels(), optax.sgd(0.1), held='base').frozen_rules
+    path = 'base/blocks/0/attention/q/kernel'
+    assert [axes for pattern, axes in rules if re.search(pattern, path)] == [(None, 'tensor')]
+
+
+def test_weights_that_nobody_trains_are_not_left_in_the_state():
+    algorithm = supervised(surgery.lora(mlp(), rank=2, targets='^a$'), hard_labels(), optax.sgd(0.1))
+    with pytest.raises(UserError, match="player 'student' holds weights that are not trained: put them into `frozen`"):
+        algorithm.init(KEY, {}, batch())
 
 
 REFUSED = {
