@@ -1,10 +1,12 @@
-"""A small cache, and a process that writes it slowly enough to be killed: `python cache_writer.py FOLDER`."""
+"""A small cache, and a process that writes its share: `python cache_writer.py FOLDER SECONDS PROCESS PROCESSES`.
+
+It rests for so many seconds before each batch, so that it can be killed in the middle.
+"""
 
 import functools
 import sys
 import time
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -38,7 +40,7 @@ if __name__ == '__main__':
     told = answers(PLAN.kind, PLAN.seed)
 
     def slowly(batch):
-        time.sleep(0.2)
-        return jax.block_until_ready(told(batch))
+        time.sleep(float(sys.argv[2]))
+        return told(batch)
 
-    write(sys.argv[1], answer=slowly)
+    write(sys.argv[1], answer=slowly, process=int(sys.argv[3]), processes=int(sys.argv[4]))

@@ -40,6 +40,11 @@ def content(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith('.')}
 
 
+def started(folder, *, seconds=0.0, process=0, processes=1):
+    arguments = map(str, (folder, seconds, process, processes))
+    return subprocess.Popen([sys.executable, cache_writer.__file__, *arguments])
+
+
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
     """A cache that one process wrote without interruption."""
@@ -101,9 +106,15 @@ def test_many_processes_write_the_same_cache(whole, tmp_path):
     assert content(tmp_path) == content(whole)
 
 
+def test_processes_that_write_at_once_do_not_disturb_each_other(whole, tmp_path):
+    writers = [started(tmp_path, process=process, processes=2) for process in range(2)]
+    assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
+    assert content(tmp_path) == content(whole)
+
+
 def test_a_killed_writer_is_resumed(whole, tmp_path):
     """Killed in the middle of a shard, by a signal that nothing can catch: the result is that of a whole run."""
-    writer = subprocess.Popen([sys.executable, cache_writer.__file__, str(tmp_path)])
+    writer = started(tmp_path, seconds=0.2)
     try:
         deadline = time.monotonic() + 120
         while not (list(tmp_path.glob('shard-00001.json')) and list(tmp_path.glob('.shard-00002*.partial'))):

@@ -36,9 +36,9 @@ class Sampled:
 class Hybrid:
     """Classes of at least 1 / (slots - 1) exactly, the others sampled at 1 / (slots - 1) each. Unbiased.
 
-    With t = 1 / (slots - 1) a class of p < t is kept with probability p, divided by t, and then stands for t. No
-    unbiased choice of as many entries on average has a smaller sum of variances (the threshold of Fearnhead and
-    Clifford, J. R. Stat. Soc. B 65, 2003, section 4, here the same for all tokens: uncertain ones get more entries).
+    With t = 1 / (slots - 1) a class of p < t is kept with the chance p / t, and then stands for t. No unbiased choice
+    of as many entries on average has a smaller sum of variances: the optimal resampling of Fearnhead and Clifford
+    (J. R. Stat. Soc. B 65, 2003), here with one threshold for all tokens, so that uncertain ones get more entries.
     slots: most entries of a token; peaked ones need a few. bits: of the exact probabilities, rounded at random so that
     they stay unbiased.
     """
