@@ -36,14 +36,17 @@ def pad_prompts(prompts: Sequence[Sequence[int] | np.ndarray]) -> Prompts:
 
 
 def check_room(prompts: Prompts, context: int, max_new: int) -> None:
-    """Raises UserError where the longest prompt and what is to follow it exceed the context."""
+    """Raises UserError where the longest prompt and what is to follow it exceed the context.
+
+    The last new token is not read.
+    """
     length = prompts.tokens.shape[1]
     if max_new < 1:
         raise UserError(f'max_new is {max_new}: ask for at least one token')
     if length > context:
         raise UserError(f'a prompt has {length} tokens, the context of the model is {context}: shorten the prompt')
-    if length + max_new > context:
+    if length + max_new - 1 > context:
         raise UserError(
             f'a prompt of {length} tokens and {max_new} new ones exceed the context of {context}: '
-            f'ask for at most {context - length} new tokens, or shorten the prompt'
+            f'ask for at most {context - length + 1} new tokens, or shorten the prompt'
         )

@@ -4,7 +4,8 @@ What comes out has exactly the law of sampling from the target (arXiv 2211.17192
 
 Both caches hold the same tokens in the same slots. A round writes the last token and n drafts into n + 1 slots of every
 row. Rows accept different numbers: a rejected token's slot is closed in its own row (`valid`), and slots that no row
-kept are written again. Positions, not slots, say how far apart tokens are.
+kept are written again. Positions, not slots, say how far apart tokens are. When the slots are full, the closed ones
+among them are squeezed out.
 """
 
 import dataclasses
@@ -24,6 +25,9 @@ from kdjax.errors import UserError
 from kdjax.models.cache import Cache
 from kdjax.models.model import Variables
 from kdjax.streams import stream
+
+SPARE = 8
+"""Rounds that are sure to fit between two squeezes of the caches."""
 
 
 @jax.tree_util.register_dataclass
@@ -106,9 +110,9 @@ def _speculate(
 ) -> Speculated:
     rows, length = prompts.tokens.shape
     keys = row_keys(stream(key, 'speculate'), rows)
-    sampling, size = options.sampling, length + _slots(rows, options)
+    sampling, slots = options.sampling, length + options.max_new + SPARE * (options.drafts + 1)
     caches = tuple(
-        read_prompts(each, held, prompts, size, options.cache_dtype)
+        read_prompts(each, held, prompts, slots, options.cache_dtype)
         for each, held in zip((target, draft), variables, strict=True)
     )
     places = jnp.sum(prompts.given, axis=1, dtype=jnp.int32) - 1
@@ -130,12 +134,15 @@ def _speculate(
     nothing = jnp.zeros(rows, jnp.int32)
     said = Speculated(jnp.zeros((rows, options.max_new), jnp.int32), nothing, nothing, nothing, nothing)
     start = _Writing(said, caches, prompts.tokens[:, -1], jnp.zeros(rows, bool), jnp.zeros((), jnp.int32))
-    return jax.lax.while_loop(lambda now: ~jnp.all(now.ended), one_round, start).said
 
+    def room(now: _Writing) -> jax.Array:
+        return ~jnp.all(now.ended) & (now.caches[0].length + options.drafts + 1 <= slots)
 
-def _slots(rows: int, options: _Options) -> int:
-    """Slots that the new tokens can need: a round keeps as many as its luckiest row that still writes."""
-    return options.max_new * min(rows, options.drafts + 1) + options.drafts + 1
+    def rounds(now: _Writing) -> _Writing:
+        now = jax.lax.while_loop(room, one_round, now)
+        return dataclasses.replace(now, caches=_squeezed(now.caches))
+
+    return jax.lax.while_loop(lambda now: ~jnp.all(now.ended), rounds, start).said
 
 
 def _draft(
@@ -188,11 +195,31 @@ def _with_block(
 
 
 def _taken_back(cache: Cache, start: jax.Array, accepted: jax.Array, ended: jax.Array) -> Cache:
-    """The cache without the rejected drafts; the slots after `start` hold the last token, then the drafts."""
+    """The cache without the rejected drafts, and without the rows that ended.
+
+    The slots after `start` hold the last token, then the drafts.
+    """
     slot = jnp.arange(cache.valid.shape[1], dtype=jnp.int32)[None]
-    kept = slot <= start + accepted[:, None]
+    kept = (slot <= start + accepted[:, None]) & ~ended[:, None]
     longest = jnp.max(jnp.where(ended, -1, accepted))
     return dataclasses.replace(cache, valid=cache.valid & kept, length=start + 1 + longest)
+
+
+def _squeezed(caches: tuple[Cache, ...]) -> tuple[Cache, ...]:
+    """The same tokens in the first slots, in order, so that all rows end together."""
+    valid = caches[0].valid
+    longest = jnp.max(jnp.sum(valid, axis=1, dtype=jnp.int32))
+    order = jnp.roll(jnp.argsort(valid, axis=1, stable=True), longest, axis=1)
+    rearranged = jax.vmap(lambda row, slots: row[slots])
+    return tuple(
+        Cache(
+            tuple(rearranged(keys, order) for keys in cache.keys),
+            tuple(rearranged(values, order) for values in cache.values),
+            rearranged(valid, order),
+            longest,
+        )
+        for cache in caches
+    )
 
 
 def _two(keys: jax.Array) -> tuple[jax.Array, jax.Array]:

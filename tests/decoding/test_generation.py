@@ -177,7 +177,7 @@ def test_prompts_are_padded_on_the_left():
     ('length', 'new', 'says'),
     [
         (65, 1, 'a prompt has 65 tokens, the context of the model is 64: shorten the prompt'),
-        (60, 5, 'a prompt of 60 tokens and 5 new ones exceed the context of 64: ask for at most 4 new tokens'),
+        (60, 6, 'a prompt of 60 tokens and 6 new ones exceed the context of 64: ask for at most 5 new tokens'),
         (3, 0, 'max_new is 0: ask for at least one token'),
     ],
 )

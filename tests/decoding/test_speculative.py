@@ -15,6 +15,7 @@ from kdjax.decoding import (
     generate,
     pad_prompts,
     speculate,
+    speculative,
     verify,
 )
 from kdjax.decoding.sampling import draw, row_keys, step_keys
@@ -109,6 +110,30 @@ def test_a_draft_of_another_size_serves_as_well():
     alone = generate(target, weights, pad_prompts(PROMPTS), **options)
     said = speculate(target, weights, draft, draft_weights, pad_prompts(PROMPTS), drafts=3, **options)
     np.testing.assert_array_equal(said.tokens, alone.tokens)
+
+
+def test_caches_are_squeezed_when_they_are_full(monkeypatch):
+    """Of many rows some row is always lucky, and the others' closed slots pile up: nothing changes but the place."""
+    target, weights, *_ = shallow()
+    squeezed, times, texts = speculative._squeezed, [], []
+
+    def counted(caches):
+        jax.debug.callback(lambda: times.append(1))
+        return squeezed(caches)
+
+    monkeypatch.setattr(speculative, '_squeezed', counted)
+    for spare in (50, 1):
+        monkeypatch.setattr(speculative, 'SPARE', spare)
+        speculative._speculate.clear_cache()
+        said = speculate(
+            target, weights, target, noisy(weights, 0.2), pad_prompts(PROMPTS * 6),
+            key=jax.random.key(0), max_new=41, drafts=4,
+        )  # fmt: skip
+        jax.effects_barrier()
+        texts.append((said.tokens, len(times)))
+    assert texts[0][1] == 1
+    assert texts[1][1] > 2
+    np.testing.assert_array_equal(texts[0][0], texts[1][0])
 
 
 def test_what_is_counted_adds_up():
