@@ -18,69 +18,23 @@ import jax.numpy as jnp
 import optax
 
 from kdjax.algorithms.algorithm import PLAIN, Algorithm, Batch, Execution, State
+from kdjax.algorithms.cast import ROLLOUT, Cast, Player, Prepare, always, check_names, view_of, with_held
 from kdjax.algorithms.gradients import Found, gradient
 from kdjax.algorithms.rollouts import Rollout, executed_rollout, unrolled
 from kdjax.errors import UserError
 from kdjax.models.model import Model, Outputs, Rules, Variables, under
-from kdjax.objectives import Objective, Part, total
+from kdjax.objectives import Objective, total
 from kdjax.streams import stream
 from kdjax.teachers.teacher import Frozen, Teacher, taught_in
 from kdjax.view import View
 
-
-@dataclasses.dataclass(frozen=True)
-class Player:
-    """Someone who learns: a model, what it minimises, and how it moves.
-
-    reads: addresses of the model's inputs; several are given as a tuple. Default: the images of the batch.
-    start: name in `frozen` of the variables to start from; default is a fresh initialisation.
-    held: name in `frozen` of weights that the model reads as `variables['held']` and nobody trains (those under
-        adapters): they are in no state, so in no checkpoint and no optimizer.
-    """
-
-    model: Model
-    objective: Objective
-    optimizer: optax.GradientTransformation
-    reads: tuple[str, ...] = ('batch.image',)
-    start: str | None = None
-    held: str | None = None
-
-
-Prepare = Callable[..., dict[str, Any]]
-"""`prepare(batch, *, key, train) -> batch`: pure preprocessing and augmentation, once for all players and teachers."""
-
-
 Evaluates = tuple[str, ...] | Callable[[View], dict[str, jax.Array]]
-
-
-ROLLOUT = 'rollout'
-"""The name of its memory in the state, beside those of the teachers."""
 
 
 def as_is(batch: Batch, *, key: jax.Array, train: bool) -> dict[str, Any]:
     """No preprocessing."""
     del key, train
     return dict(batch)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Cast:
-    """Everything a step needs to know of who takes part."""
-
-    players: Mapping[str, Player]
-    teachers: Mapping[str, Teacher]
-    prepare: Prepare
-    execution: Execution = PLAIN
-    rollout: Rollout | None = None
-    evaluated_on: Rollout | None = None
-
-    @property
-    def parts(self) -> dict[str, Part]:
-        return {part.name: part for player in self.players.values() for part in player.objective.parts}
-
-    def group(self, player: str) -> list[str]:
-        """The nodes that a player trains: itself and the learned parts of its objective."""
-        return [player, *(part.name for part in self.players[player].objective.parts)]
 
 
 def play(
@@ -110,7 +64,7 @@ def play(
     def dtype_of(name: str) -> str:
         return execution.dtype if name in players else execution.teacher_dtype
 
-    cast = _Cast(
+    cast = Cast(
         {n: dataclasses.replace(p, model=_under(p.model, execution)) for n, p in players.items()},
         {n: taught_in(t, execution.teacher_dtype) for n, t in teachers.items()},
         prepare,
@@ -118,7 +72,7 @@ def play(
         executed_rollout(rollout, dtype_of),
         executed_rollout(evaluated_on, dtype_of),
     )
-    _check_names(cast)
+    check_names(cast)
     if evaluates is None:
         evaluates = tuple(n for n, p in players.items() if all(a.startswith('batch.') for a in p.reads))
     return Algorithm(
@@ -168,70 +122,6 @@ def supervised(
     return play({'student': player}, teachers=teachers, prepare=prepare)
 
 
-def _check_names(cast: _Cast) -> None:
-    names = [*cast.players, *cast.teachers, *(n for p in cast.players for n in cast.group(p)[1:])]
-    names += [] if cast.rollout is None else [ROLLOUT]
-    for name in names:
-        if names.count(name) > 1 or name == 'batch' or '.' in name:
-            raise UserError(
-                f"'{name}' cannot name a player, teacher or part here: names are unique, without dots, and not 'batch'"
-            )
-
-
-def _gather(view: View, reads: tuple[str, ...]) -> Any:
-    return view.inputs(reads if len(reads) > 1 else reads[0])
-
-
-def _shapes(tree: Any) -> Any:
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree)
-
-
-def _always(value: Any) -> Callable[[View], Any]:
-    return lambda view: value
-
-
-def _build(cast: _Cast, part: Part, view: View) -> Model:
-    return under(part.build(*(_shapes(view[a]) for a in part.reads + part.like)), remat=cast.execution.remat)
-
-
-def _view(
-    cast: _Cast,
-    variables: Mapping[str, Variables],
-    memory: Mapping[str, Any],
-    frozen: Frozen,
-    batch: Batch,
-    *,
-    step: jax.typing.ArrayLike,
-    key: jax.Array,
-    train: bool,
-    updates: dict[str, Variables],
-) -> View:
-    """The view of a step; `updates` collects the variables that forward passes changed."""
-
-    def learner(name: str, model_of: Callable[[View], Model], reads: tuple[str, ...]):
-        def node(view: View) -> Outputs:
-            draw = stream(key, f'{name}/forward', step)
-            mine = _with_held(cast, name, variables, frozen)
-            outputs, after = model_of(view).apply(mine, _gather(view, reads), key=draw, train=train)
-            updates[name] = {kind: after[kind] for kind in variables[name]}
-            return outputs
-
-        return node
-
-    def source(name: str, teacher: Teacher):
-        return lambda view: teacher.apply(memory[name], frozen, view, key=stream(key, f'{name}/teacher', step))
-
-    nodes = {n: learner(n, _always(p.model), p.reads) for n, p in cast.players.items()}
-    nodes |= {n: source(n, t) for n, t in cast.teachers.items()}
-    nodes |= {n: learner(n, partial(_build, cast, part), part.reads) for n, part in cast.parts.items()}
-    return View(nodes, batch, step)
-
-
-def _with_held(cast: _Cast, name: str, variables: Mapping[str, Variables], frozen: Frozen) -> Variables:
-    held = cast.players[name].held if name in cast.players else None
-    return variables[name] if held is None else variables[name] | {'held': frozen[held]}
-
-
 def _trained(name: str, player: Player, variables: Variables) -> Variables:
     """The variables of a player that are in the state."""
     if 'held' in variables and player.held is None:
@@ -242,18 +132,18 @@ def _trained(name: str, player: Player, variables: Variables) -> Variables:
 
 
 def _rolled_out(
-    cast: _Cast, rollout: Rollout, memory: Any, state: State, frozen: Frozen, batch: Batch, key: jax.Array
+    cast: Cast, rollout: Rollout, memory: Any, state: State, frozen: Frozen, batch: Batch, key: jax.Array
 ) -> tuple[Batch, Any]:
     """The batch as it is learned from, and what the rollout remembers."""
 
     def of(name: str) -> Variables:
         known = name in cast.players
-        return _with_held(cast, name, state['variables'], frozen) if known else frozen[name]
+        return with_held(cast, name, state['variables'], frozen) if known else frozen[name]
 
     return rollout.apply(memory, batch, of, step=state['step'], key=key)
 
 
-def _init(cast: _Cast, key: jax.Array, frozen: Frozen, example: Batch) -> State:
+def _init(cast: Cast, key: jax.Array, frozen: Frozen, example: Batch) -> State:
     batch = cast.prepare(example, key=key, train=True)
     variables: dict[str, Variables] = {}
     memory: dict[str, Any] = {}
@@ -263,7 +153,7 @@ def _init(cast: _Cast, key: jax.Array, frozen: Frozen, example: Batch) -> State:
 
     def shapes_of(reads: tuple[str, ...]) -> tuple[Any, ...]:
         def read(variables, memory, frozen, batch):
-            view = _view(cast, variables, memory, frozen, batch, step=0, key=key, train=False, updates={})
+            view = view_of(cast, variables, memory, frozen, batch, step=0, key=key, train=False, updates={})
             return tuple(view[a] for a in reads)
 
         return jax.eval_shape(read, variables, memory, frozen, batch)
@@ -293,7 +183,7 @@ def _init(cast: _Cast, key: jax.Array, frozen: Frozen, example: Batch) -> State:
     return {'step': jnp.zeros((), jnp.int32), 'variables': variables, 'optimizer': optimizer, 'memory': memory}
 
 
-def _step(cast: _Cast, state: State, frozen: Frozen, batch: Batch, key: jax.Array):
+def _step(cast: Cast, state: State, frozen: Frozen, batch: Batch, key: jax.Array):
     step = state['step']
     batch = cast.prepare(batch, key=stream(key, 'prepare', step), train=True)
     rolled = {}
@@ -316,18 +206,18 @@ def _step(cast: _Cast, state: State, frozen: Frozen, batch: Batch, key: jax.Arra
     return {'step': step + 1, 'variables': variables, 'optimizer': optimizer, 'memory': memory}, metrics
 
 
-def _params(cast: _Cast, name: str, state: State) -> dict[str, Any]:
+def _params(cast: Cast, name: str, state: State) -> dict[str, Any]:
     return {n: state['variables'][n]['params'] for n in cast.group(name)}
 
 
-def _gradient(cast: _Cast, name: str, state: State, frozen: Frozen, batch: Batch, key: jax.Array) -> Found:
+def _gradient(cast: Cast, name: str, state: State, frozen: Frozen, batch: Batch, key: jax.Array) -> Found:
     """Of one player's objective in what it trains, from the variables before the step."""
     before = state['variables']
 
     def evaluate(params, stats, batch, key):
         updates: dict[str, Variables] = {}
         mine = {n: {'params': params[n], 'stats': stats[n]} for n in params}
-        view = _view(
+        view = view_of(
             cast, {**before, **mine}, state['memory'], frozen, batch,
             step=state['step'], key=key, train=True, updates=updates,
         )  # fmt: skip
@@ -347,18 +237,18 @@ def _moved(player: Player, gradient: Any, optimizer: Any, params: Any) -> tuple[
     return optax.apply_updates(params, change), optimizer
 
 
-def _remember(cast: _Cast, state: State, said: Mapping[str, Outputs], batch: Batch, variables):
-    view = View({n: _always(outputs) for n, outputs in said.items()}, batch, state['step'])
+def _remember(cast: Cast, state: State, said: Mapping[str, Outputs], batch: Batch, variables):
+    view = View({n: always(outputs) for n, outputs in said.items()}, batch, state['step'])
     return {n: t.update(state['memory'][n], view, variables) for n, t in cast.teachers.items()}
 
 
-def _evaluate(cast: _Cast, evaluates: Evaluates, state: State, frozen: Frozen, batch: Batch, key: jax.Array):
+def _evaluate(cast: Cast, evaluates: Evaluates, state: State, frozen: Frozen, batch: Batch, key: jax.Array):
     batch = cast.prepare(batch, key=key, train=False)
     if cast.evaluated_on is not None:
         draw = jax.random.fold_in(stream(key, 'evaluate/rollout', state['step']), jnp.ravel(batch['index'])[0])
         begun = cast.evaluated_on.init(unrolled(batch))
         batch, _ = _rolled_out(cast, cast.evaluated_on, begun, state, frozen, batch, draw)
-    view = _view(
+    view = view_of(
         cast, state['variables'], state['memory'], frozen, batch,
         step=state['step'], key=key, train=False, updates={},
     )  # fmt: skip

@@ -196,4 +196,4 @@ def test_what_cannot_be_verified_is_refused():
     with pytest.raises(UserError, match='drafts is 0: draft at least one token a round'):
         speculate(target, weights, draft, draft_weights, prompts, key=key, max_new=3, drafts=0)
     with pytest.raises(UserError, match='exceed the context of 64'):
-        speculate(target, weights, draft, draft_weights, prompts, key=key, max_new=64)
+        speculate(target, weights, draft, draft_weights, prompts, key=key, max_new=65)
