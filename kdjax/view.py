@@ -41,6 +41,9 @@ class View:
             raise unknown(f"tap of '{node}'", tap, outputs.taps)
         return outputs.taps[tap]
 
+    def __contains__(self, node: str) -> bool:
+        return node in self._nodes
+
     def inputs(self, reads: Reads) -> Any:
         """What stands at one address, or a tuple of what stands at several."""
         return self[reads] if isinstance(reads, str) else tuple(self[address] for address in reads)

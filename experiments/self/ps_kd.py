@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from kdjax.experiment import Experiment
 from kdjax.objectives import hard_labels, kl
 from kdjax.tasks.few_digits import FewDigits
-from kdjax.tasks.small_images import Bound
+from kdjax.tasks.task import Bound
 from kdjax.teachers import past_self
 
 

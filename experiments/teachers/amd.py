@@ -36,7 +36,7 @@ from kdjax import losses, surgery
 from kdjax.experiment import Arm, Experiment
 from kdjax.objectives import hard_labels, term
 from kdjax.tasks.nested_images import NestedImages
-from kdjax.tasks.small_images import Trained
+from kdjax.tasks.task import Trained
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
+
+from kdjax.errors import UserError
 
 Batch = dict[str, np.ndarray]
 """Columns by name, one row for each example; `index` is its place in the split.
@@ -105,6 +108,17 @@ class ImageDataset(Dataset):
     @property
     def classes(self) -> int:
         return len(self.class_names)
+
+
+def first_rows(dataset: D, rows: int) -> D:
+    """The data set with the first rows of its train split alone. Raises `UserError` if it has fewer."""
+    train = dataset['train']
+    if not 1 <= rows <= len(train):
+        raise UserError(f"{rows} rows of the train split of '{dataset.name}': choose from 1 to {len(train)}")
+    taken = train.take(np.arange(rows))
+    source = ArraySource({name: column for name, column in taken.items() if name != 'index'})
+    identity = hashlib.sha256(f'{dataset.identity} {rows}'.encode()).hexdigest()
+    return dataclasses.replace(dataset, splits={**dataset.splits, 'train': source}, identity=identity)
 
 
 def _read(source: Source) -> ArraySource:

@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from kdjax.errors import UserError, unknown
+from kdjax.models.decoder import DecoderConfig, decoder, gpt2_config
 from kdjax.models.mlp import mlp
 from kdjax.models.model import Model
 from kdjax.models.resnet import resnet, wide_resnet
@@ -37,9 +38,13 @@ EXAMPLES = (
     'vit-64-4-p2-h8',
 )
 
+LANGUAGE_EXAMPLES = ('llama-64-2', 'llama-128-4', 'llama-64-2-h4', 'gpt2-64-2', 'gpt2-64-2-h4')
+HEAD_WIDTH = 32
+
 _MLP = re.compile(r'mlp((?:-\d+)+)')
 _RESNET = re.compile(r'resnet(\d+)(x4)?')
 _WRN = re.compile(r'wrn-(\d+)-(\d+)')
+_DECODER = re.compile(r'(llama|gpt2)-(\d+)-(\d+)(?:-h(\d+))?')
 _VIT = re.compile(r'vit-(\d+)-(\d+)(?:-p(\d+))?(?:-h(\d+))?(-token)?')
 
 
@@ -70,3 +75,21 @@ def named(
         pooling = 'token' if found[5] else 'mean'
         return vit(width, depth, patch=patch, heads=int(found[4] or 4), pooling=pooling, **options)
     raise UserError(f'{unknown("model", spec, EXAMPLES)}; grammar: {GRAMMAR}')
+
+
+def named_language(spec: str, *, vocabulary: int, context: int, dtype: Any = jnp.float32) -> Model:
+    """The decoder that a specification names: `llama-128-4` or `gpt2-128-4` (width, depth; `-h4` heads).
+
+    Heads are 32 wide unless said, and at least one. A Llama's MLP has 8/3 of the width, up to a multiple of 8.
+    Raises UserError for an unknown specification, with the nearest known one.
+    """
+    if not (found := _DECODER.fullmatch(spec)):
+        raise UserError(
+            f'{unknown("language model", spec, LANGUAGE_EXAMPLES)}; grammar: llama-WIDTH-DEPTH[-hHEADS], gpt2-...'
+        )
+    width, depth = int(found[2]), int(found[3])
+    heads = int(found[4] or max(1, width // HEAD_WIDTH))
+    if found[1] == 'gpt2':
+        return decoder(gpt2_config(vocabulary, width, depth, heads, context), dtype=dtype)
+    hidden = -(-8 * width // 24) * 8
+    return decoder(DecoderConfig(vocabulary, width, depth, heads, hidden, context=context), dtype=dtype)

@@ -21,7 +21,8 @@ from kdjax.data.batches import evaluation_batches
 from kdjax.models.model import Model, Variables
 from kdjax.objectives import Objective
 from kdjax.stage import Compute, Output, Train
-from kdjax.tasks.small_images import SmallImages, Trained
+from kdjax.tasks.small_images import SmallImages
+from kdjax.tasks.task import Trained
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Where targets come from. Objectives cannot tell one kind from another."""
 
 from kdjax.teachers.cached import cached as cached
+from kdjax.teachers.cached import cached_hidden as cached_hidden
 from kdjax.teachers.ema import ema as ema
 from kdjax.teachers.live import ensemble as ensemble
 from kdjax.teachers.live import live as live

@@ -24,7 +24,8 @@ HEADER = """
     from kdjax.experiment import Experiment
     from kdjax.models.model import Outputs
     from kdjax.objectives import hard_labels, kl, term
-    from kdjax.tasks.small_images import Bound, SmallImages
+    from kdjax.tasks.small_images import SmallImages
+    from kdjax.tasks.task import Bound
 
     @dataclasses.dataclass(frozen=True)
     class Small(SmallImages):
