@@ -123,6 +123,7 @@ class Task:
         start: Output | None = None,
         name: str = 'arm',
         reference: Output | None = None,
+        **options: Any,
     ) -> Train:
         """One student that minimises one objective. `start`: variables to begin from. See `play` for the rest."""
         player = self.player(objective, model=model, steps=steps, start='start' if start else None)
@@ -133,6 +134,7 @@ class Task:
             inputs={'start': start} if start else {},
             name=name,
             reference=reference,
+            **options,
         )
 
     def player(
