@@ -24,7 +24,7 @@ Command = Callable[[list[str]], int]
 
 
 def _commands() -> dict[str, tuple[str, Command]]:
-    from kdjax.cli import commands, doctor, sweeping, training, verifying
+    from kdjax.cli import commands, distilling, doctor, sweeping, training, verifying
 
     return {
         'list': ('experiments, with their verdicts', commands.list_experiments),
@@ -32,6 +32,7 @@ def _commands() -> dict[str, tuple[str, Command]]:
         'run': ('train one arm into a run folder', training.run),
         'verify': ('train every arm over paired seeds and give the verdict', verifying.verify),
         'sweep': ('train an arm at many points of its configuration', sweeping.sweep),
+        'distill': ('distil a language model: from a checkpoint to a checkpoint', distilling.distill),
         'report': ('write the static site: every record, and the atlas of systems', commands.report),
         'data': ('which data sets are here', commands.data),
         'doctor': ('is this machine ready', doctor.doctor),
