@@ -76,7 +76,7 @@ def real(tasks: int, steps: int) -> Program:
 
 
 STAND_IN = Program(2, stand_in, states, lambda out: [uninterrupted(STEPS)] * 2)
-PROGRAMS = {'stand-in': STAND_IN, 'kdjax run': real(1, 200_000), 'kdjax run in two tasks': real(2, 5000)}
+PROGRAMS = {'stand-in': STAND_IN, 'kdjax run': real(1, 400_000), 'kdjax run in two tasks': real(2, 5000)}
 
 
 def launch(environment: dict[str, str], folder: pathlib.Path, *arguments: str) -> str:

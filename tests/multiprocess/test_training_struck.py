@@ -38,14 +38,15 @@ def test_signals_and_kills_cost_nothing_that_was_saved(place, whole, tmp_path, c
 
 
 def test_a_hang_of_one_rank_ends_all(place, whole, tmp_path, capsys):
-    with place.started(tmp_path / 'run', '--hang-seconds', '10', faults={'stall 1': 3 * LOG_EVERY}) as running:
+    """25 s: on a busy machine compiling alone may take ten, and is no hang."""
+    with place.started(tmp_path / 'run', '--hang-seconds', '25', faults={'stall 1': 3 * LOG_EVERY}) as running:
         running.wait_for_line(f'row {3 * LOG_EVERY} ', rank=1, seconds=LONG)
         at = time.monotonic()
         ended = running.wait(seconds=LONG)
         seconds = time.monotonic() - at
-    assert seconds < 30
+    assert seconds < 45
     assert 70 in [rank.code for rank in ended] and all(rank.code not in (0, 75) for rank in ended), ended
-    assert any('no progress for 10 s' in rank.err for rank in ended)
+    assert any('no progress for 25 s' in rank.err for rank in ended)
     assert [*(tmp_path / 'run').glob('hang-*.txt')]
     with capsys.disabled():
         print(f'\na hang of one rank: all ended after {seconds:.1f} s, with {[rank.code for rank in ended]}')
