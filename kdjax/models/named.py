@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from kdjax.errors import UserError, unknown
-from kdjax.models.decoder import DecoderConfig, decoder, gpt2_config
+from kdjax.models.decoder_config import DecoderConfig, gpt2_config
 from kdjax.models.mlp import mlp
 from kdjax.models.model import Model
 from kdjax.models.resnet import resnet, wide_resnet
@@ -77,8 +77,8 @@ def named(
     raise UserError(f'{unknown("model", spec, EXAMPLES)}; grammar: {GRAMMAR}')
 
 
-def named_language(spec: str, *, vocabulary: int, context: int, dtype: Any = jnp.float32) -> Model:
-    """The decoder that a specification names: `llama-128-4` or `gpt2-128-4` (width, depth; `-h4` heads).
+def named_decoder(spec: str, *, vocabulary: int, context: int) -> DecoderConfig:
+    """The sizes that a specification names: `llama-128-4` or `gpt2-128-4` (width, depth; `-h4` heads).
 
     Heads are 32 wide unless said, and at least one. A Llama's MLP has 8/3 of the width, up to a multiple of 8.
     Raises UserError for an unknown specification, with the nearest known one.
@@ -90,6 +90,5 @@ def named_language(spec: str, *, vocabulary: int, context: int, dtype: Any = jnp
     width, depth = int(found[2]), int(found[3])
     heads = int(found[4] or max(1, width // HEAD_WIDTH))
     if found[1] == 'gpt2':
-        return decoder(gpt2_config(vocabulary, width, depth, heads, context), dtype=dtype)
-    hidden = -(-8 * width // 24) * 8
-    return decoder(DecoderConfig(vocabulary, width, depth, heads, hidden, context=context), dtype=dtype)
+        return gpt2_config(vocabulary, width, depth, heads, context)
+    return DecoderConfig(vocabulary, width, depth, heads, -(-8 * width // 24) * 8, context=context)

@@ -18,10 +18,11 @@ from kdjax.algorithms.players import Evaluates, Prepare
 from kdjax.data.batches import evaluation_batches
 from kdjax.data.dataset import Dataset
 from kdjax.data.text_batch import prepare_text
+from kdjax.decoding import LanguageModel
 from kdjax.metrics.language import language
-from kdjax.models.decoder import DecoderInputs
+from kdjax.models.decoder import DecoderInputs, decoder
 from kdjax.models.model import Model, Variables
-from kdjax.models.named import named_language
+from kdjax.models.named import named_decoder
 from kdjax.objectives import hard_labels
 from kdjax.stage import Compute, Output, Train
 from kdjax.tasks.task import Bound, Task, Trained, cost
@@ -70,7 +71,12 @@ class Language(Task):
         return self.data
 
     def model(self, spec: str) -> Model:
-        return named_language(spec, vocabulary=self.vocabulary, context=self.length)
+        return self.language_model(spec).model
+
+    def language_model(self, spec: str) -> LanguageModel:
+        """A model with its sizes, which it needs to write text."""
+        config = named_decoder(spec, vocabulary=self.vocabulary, context=self.length)
+        return LanguageModel(decoder(config), config)
 
     def example(self) -> tuple[jax.ShapeDtypeStruct, ...]:
         return (jax.ShapeDtypeStruct((1, self.length), np.int32),) * 3
