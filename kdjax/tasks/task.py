@@ -149,6 +149,7 @@ class Task:
         bound: Mapping[str, Bound] | None = None,
         *,
         steps: int | None = None,
+        batch: int | None = None,
         inputs: Mapping[str, Output] | None = None,
         name: str = 'arm',
         evaluates: Evaluates | None = None,
@@ -157,10 +158,10 @@ class Task:
     ) -> Train:
         """Any players and teachers on this task's data. The player `student` is measured, others under their name.
 
-        name: of a stage that other stages read; the last stage of an arm gets the arm's. evaluates, reference: in place
-        of the task's. options: of `kdjax.algorithms.play`.
+        name: of a stage that other stages read; the last stage of an arm gets the arm's. steps, batch, evaluates,
+        reference: in place of the task's. options: of `kdjax.algorithms.play`.
         """
-        bound, steps = {**self.judges(), **(bound or {})}, steps or self.steps
+        bound, steps, batch = {**self.judges(), **(bound or {})}, steps or self.steps, batch or self.batch
         algorithm = play(
             players,
             teachers={n: b.teacher for n, b in bound.items()},
@@ -173,9 +174,9 @@ class Task:
             read |= b.inputs
         return Train(
             name=name, module=type(self).__module__, config=dataclasses.asdict(self), inputs=read, algorithm=algorithm,
-            data=self.data, batch=self.batch, steps=steps, evaluate_every=max(1, steps // self.evaluations),
+            data=self.data, batch=batch, steps=steps, evaluate_every=max(1, steps // self.evaluations),
             measure=self.measure(), reference=reference or self.reference(),
-            cost=functools.partial(cost, players, bound, self.example(), self.batch * steps),
+            cost=functools.partial(cost, players, bound, self.example(), batch * steps),
         )  # fmt: skip
 
 
