@@ -85,7 +85,7 @@ def _written(
             Prompts(asked.tokens, asked.given.at[:, -1].set(True)),
             key=key, max_new=room, sampling=sampling, stop=stop, cache_dtype=cache_dtype,
         )  # fmt: skip
-        return unrolled(batch) | _continued(asked, said), memory
+        return unrolled(batch) | continued(asked, said), memory
 
     def in_dtype(dtype_of: Callable[[str], str]) -> Rollout:
         dtypes = {name: dtype_of(name) for name in writers}
@@ -111,8 +111,8 @@ def _ending_at(batch: Batch, last: jax.Array, length: int) -> Prompts:
     return Prompts(tokens, (index >= 0) & (segment == segment[:, -1:]) & (segment > 0) & counts)
 
 
-def _continued(asked: Prompts, said: Generated) -> dict[str, jax.Array]:
-    """The columns of rows that are a prompt and what follows it."""
+def continued(asked: Prompts, said: Generated) -> dict[str, jax.Array]:
+    """The columns of rows that are a prompt and what follows it, see `kdjax.algorithms.rollouts`."""
     before = asked.given.shape[1] - 1
     new = jnp.arange(said.tokens.shape[1], dtype=jnp.int32)[None] < said.lengths[:, None]
     real = jnp.concatenate([asked.given, new & asked.given[:, -1:]], axis=1)
