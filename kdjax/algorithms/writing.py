@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from kdjax.algorithms.algorithm import Batch
 from kdjax.algorithms.rollouts import Rollout, unrolled
-from kdjax.decoding import PLAIN, Generated, LanguageModel, Prompts, Sampling, generate_mixture
+from kdjax.decoding import PLAIN, LanguageModel, Prompts, Sampling, generate_mixture
 from kdjax.errors import UserError
 from kdjax.models.model import under
 from kdjax.objectives import Weight
@@ -85,7 +85,7 @@ def _written(
             Prompts(asked.tokens, asked.given.at[:, -1].set(True)),
             key=key, max_new=room, sampling=sampling, stop=stop, cache_dtype=cache_dtype,
         )  # fmt: skip
-        return unrolled(batch) | continued(asked, said), memory
+        return unrolled(batch) | continued(asked, said.tokens, said.lengths, said.sampled_log_probs), memory
 
     def in_dtype(dtype_of: Callable[[str], str]) -> Rollout:
         dtypes = {name: dtype_of(name) for name in writers}
@@ -111,14 +111,14 @@ def _ending_at(batch: Batch, last: jax.Array, length: int) -> Prompts:
     return Prompts(tokens, (index >= 0) & (segment == segment[:, -1:]) & (segment > 0) & counts)
 
 
-def continued(asked: Prompts, said: Generated) -> dict[str, jax.Array]:
-    """The columns of rows that are a prompt and what follows it, see `kdjax.algorithms.rollouts`."""
+def continued(asked: Prompts, said: jax.Array, lengths: jax.Array, log_probs: jax.Array) -> dict[str, jax.Array]:
+    """The columns of rows that are a prompt and what follows it, `[B, new]`, see `kdjax.algorithms.rollouts`."""
     before = asked.given.shape[1] - 1
-    new = jnp.arange(said.tokens.shape[1], dtype=jnp.int32)[None] < said.lengths[:, None]
+    new = jnp.arange(said.shape[1], dtype=jnp.int32)[None] < lengths[:, None]
     real = jnp.concatenate([asked.given, new & asked.given[:, -1:]], axis=1)
-    tokens = jnp.concatenate([asked.tokens, said.tokens], axis=1)
+    tokens = jnp.concatenate([asked.tokens, said], axis=1)
     drawn = real[:, 1:] & (jnp.arange(tokens.shape[1] - 1)[None] >= before)
-    behaviour = jnp.pad(said.sampled_log_probs, ((0, 0), (before, 0)))
+    behaviour = jnp.pad(log_probs, ((0, 0), (before, 0)))
     return {
         'tokens': tokens[:, :-1],
         'label': tokens[:, 1:],
