@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kdjax.errors import UserError, unknown
-from kdjax.stage import Train, graph
+from kdjax.stage import Compute, Train, graph
 
 _CLAIM = re.compile(
     r'^(?P<left>[\w.-]+)\s*(?P<sign>[<>])\s*(?P<right>[\w.-]+)(?P<margin>\s*[+-]\s*[\d.]+)?\s+on\s+(?P<metric>[\w/]+)$'
@@ -48,9 +48,13 @@ def claim(text: str) -> Claim:
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """One thing that is compared: its last stage, and which prediction of it is measured."""
+    """One thing that is compared: its last stage, and what is said of it.
 
-    stage: Train
+    A stage that trains is measured; a `Compute` leaves what it measured as `{'metrics': {split: {metric: float}}}` in
+    its info, for the validation and the test split.
+    """
+
+    stage: Train | Compute
     about: str = ''
 
 
@@ -60,13 +64,13 @@ class Experiment:
 
     title: what a reader sees. systems: the catalogue's ids that it covers.
     config: a frozen dataclass instance; its fields are the typed overrides of the command line.
-    arms: `config -> {name: Arm or Train}`: the method and its baselines, same data order, teacher and budget.
+    arms: `config -> {name: Arm or its last stage}`: the method and its baselines, same data order, teacher and budget.
     claims: texts for `claim`. seeds: how many paired seeds a verification runs.
     """
 
     title: str
     config: Any
-    arms: Callable[[Any], Mapping[str, Arm | Train]]
+    arms: Callable[[Any], Mapping[str, Arm | Train | Compute]]
     claims: tuple[str, ...]
     systems: tuple[int, ...] = ()
     seeds: int = 5
@@ -86,7 +90,7 @@ class Experiment:
         return tuple(claim(text) for text in self.claims)
 
     @staticmethod
-    def _named(name: str, arm: Arm | Train) -> Arm:
+    def _named(name: str, arm: Arm | Train | Compute) -> Arm:
         arm = arm if isinstance(arm, Arm) else Arm(arm)
         return dataclasses.replace(arm, stage=dataclasses.replace(arm.stage, name=ARM + name))
 

@@ -17,6 +17,7 @@ from kdjax.data import assets
 from kdjax.data.listing import available
 from kdjax.errors import UserError, unknown
 from kdjax.run.find import find, names
+from kdjax.stage import Train
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +78,9 @@ def show(arguments: list[str]) -> int:
     console.print(settings)
     costs = table('arm', 'parameters', 'forward FLOPs', 'student GFLOPs', 'teacher GFLOPs', 'about')
     for name, arm in arms.items():
+        if not isinstance(arm.stage, Train):
+            costs.add_row(name, '', '', '', '', arm.about)
+            continue
         cost = arm.stage.cost()
         costs.add_row(
             name, f'{cost["parameters"]:,.0f}', f'{cost["forward_flops"]:,.0f}', f'{cost["student_flops"] / 1e9:,.1f}',

@@ -12,7 +12,7 @@ import tyro
 from kdjax.cli.machine import Machine
 from kdjax.cli.parsing import with_overrides
 from kdjax.cli.progress import Advance, progress
-from kdjax.errors import unknown
+from kdjax.errors import UserError, unknown
 from kdjax.report.run_figures import draw
 from kdjax.run import identity, lock
 from kdjax.run.checkpoints import Checkpoints, Policy
@@ -93,7 +93,10 @@ def _arm(asked: Run, found: Found, config: Any) -> tuple[str, Train]:
     arm = asked.arm or found.experiment.read_claims()[0].left
     if arm not in arms:
         raise unknown(f"arm of '{found.name}'", arm, arms)
-    return arm, arms[arm].stage
+    stage = arms[arm].stage
+    if not isinstance(stage, Train):
+        raise UserError(f"arm '{arm}' of '{found.name}' is computed, not trained: use 'kdjax verify {found.name}'")
+    return arm, stage
 
 
 def _session(

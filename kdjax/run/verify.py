@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,16 +11,16 @@ from typing import Any
 import numpy as np
 
 from kdjax.algorithms.algorithm import PLAIN, Execution
-from kdjax.errors import unknown
+from kdjax.errors import UserError, unknown
 from kdjax.experiment import Arm, Experiment
 from kdjax.metrics.calibration import confidences, reliability
 from kdjax.record import VERSION, judge, overall
 from kdjax.run import identity
 from kdjax.run.fit import Events
 from kdjax.run.layout import Layout, single
-from kdjax.run.stages import EVENTS, Executor, said_seeds
+from kdjax.run.stages import ADDS_UP, EVENTS, Executor, said_seeds
 from kdjax.run.store import Store
-from kdjax.stage import Artifact
+from kdjax.stage import Artifact, Compute, Train, graph
 
 DISAGREEMENTS = 24
 """How many test images on which teacher and student disagree are listed for the report."""
@@ -72,7 +73,7 @@ def verify(
 
 
 def _record(asked: Verification, arms: Mapping[str, Arm], done, seeds: list[int], executor: Executor) -> dict[str, Any]:
-    costs = {name: [executor.cost(arm.stage, seed) for seed in seeds] for name, arm in arms.items()}
+    costs = {name: [_cost(arm.stage, seed, executor) for seed in seeds] for name, arm in arms.items()}
     summaries = {name: _summary(arm, done[name], costs[name], asked.split) for name, arm in arms.items()}
     claims = [
         judge(c, _metric(summaries, c.left, c.metric), _metric(summaries, c.right, c.metric))
@@ -113,22 +114,38 @@ def _metric(summaries: Mapping[str, Any], arm: str, metric: str) -> list[float]:
     return metrics[metric]
 
 
+def _cost(stage: Train | Compute, seed: int, executor: Executor) -> dict[str, float]:
+    """What an arm cost; of one that ends in a computation, what was trained for this seed before."""
+    if isinstance(stage, Train):
+        return executor.cost(stage, seed)
+    before = [made for (made,) in graph(stage).values() if isinstance(made, Train) and not made.shared]
+    spent = [executor.run(made, seed).info['cost'] for made in before]
+    return {name: math.fsum(cost.get(name, 0.0) for cost in spent) for name in ADDS_UP}
+
+
 def _summary(arm: Arm, artifacts: list[Artifact], costs: list[dict[str, float]], split: str) -> dict[str, Any]:
     infos = [a.info for a in artifacts]
+    if 'metrics' not in infos[0]:
+        raise UserError(f"'{arm.stage.name}' measures nothing: let its call return (arrays, {{'metrics': by split}})")
+    curves = {'step': []}
+    if isinstance(arm.stage, Train):
+        curves = {'step': infos[0]['curves']['step']}
+        curves |= {n: [i['curves'][n] for i in infos] for n in infos[0]['curves'] if n != 'step'}
     metrics = {m: [i['metrics'][split][m] for i in infos] for m in infos[0]['metrics'][split]}
-    curves = {n: [i['curves'][n] for i in infos] for n in infos[0]['curves'] if n != 'step'}
     return {
         'description': arm.about,
         'metrics': metrics,
-        'curves': {'step': infos[0]['curves']['step'], **curves},
+        'curves': curves,
         'calibration': _calibration(artifacts, split),
         'cost': {n: float(np.mean([c[n] for c in costs])) for n in costs[0]},
-        'state_sha256': [i['state_sha256'] for i in infos],
+        'state_sha256': [i['state_sha256'] for i in infos if 'state_sha256' in i],
     }
 
 
 def _calibration(artifacts: list[Artifact], split: str) -> dict[str, list[float | None]]:
-    """Reliability over the predictions of all seeds together."""
+    """Reliability over the predictions of all seeds together; nothing where there are none."""
+    if 'predictions' not in artifacts[0].arrays:
+        return {'confidence': [], 'accuracy': [], 'count': []}
     found = [confidences(a.arrays['predictions'][split]) for a in artifacts]
     bins = reliability(*(np.concatenate(each) for each in zip(*found, strict=True)))
     return {name: np.asarray(getattr(bins, name)).tolist() for name in ('confidence', 'accuracy', 'count')}
@@ -136,11 +153,12 @@ def _calibration(artifacts: list[Artifact], split: str) -> dict[str, list[float 
 
 def _disagreements(arms: Mapping[str, Arm], done, split: str, seed: int, executor: Executor) -> list[dict[str, Any]]:
     """Test examples on which the teacher and some arm's first student differ, those with most dissent first."""
-    reference = next((executor.reference(a.stage, seed) for a in arms.values() if a.stage.reference), None)
+    trained = {name: arm.stage for name, arm in arms.items() if isinstance(arm.stage, Train)}
+    reference = next((executor.reference(stage, seed) for stage in trained.values() if stage.reference), None)
     if reference is None:
         return []
     teacher = np.asarray(reference[split]).argmax(-1)
-    first = {name: artifacts[0].arrays['predictions'][split] for name, artifacts in done.items()}
+    first = {name: done[name][0].arrays['predictions'][split] for name in trained}
     labels = np.asarray(next(iter(first.values()))['label'])
     said = {name: np.asarray(p['student']).argmax(-1) for name, p in first.items()}
     dissent = sum((s != teacher).astype(int) for s in said.values())

@@ -208,3 +208,40 @@ def test_an_error_in_an_arm_leaves_the_finished_stages_and_nothing_of_its_own(tm
     kept = sorted(p.name for p in store.root.iterdir())
     assert len(kept) == 3, 'labels, the teacher and its predictions'
     assert not any(name.startswith('.') for name in kept)
+
+
+def test_an_arm_may_end_in_a_computation_that_leaves_metrics(store):
+    """Its cost is that of what was trained on the way; there are no curves and no predictions to calibrate."""
+
+    def arms(settings):
+        student = dataclasses.replace(tiny.arms(settings)['kd'], name='student')
+
+        def size(power):
+            def measured(inputs, *, key):
+                norm = sum(float(np.sum(np.abs(w) ** power)) for w in jax.tree.leaves(inputs['student']))
+                return {}, {'metrics': {split: {'size': norm} for split in ('validation', 'test')}}
+
+            return measured
+
+        read = {'student': student['variables']['student']}
+        return {
+            f'power{n}': Compute(
+                name='arm', module='tiny', config={'power': n}, inputs=read, call=size(n), data=student.data
+            )
+            for n in (1, 2)
+        }
+
+    experiment = dataclasses.replace(tiny.experiment, arms=arms, claims=('power1 > power2 on size',))
+    record = verify(asked(experiment=experiment), store=store)
+    one, two = record['arms'].values()
+    assert set(one['metrics']) == {'size'} and one['metrics']['size'] != two['metrics']['size']
+    assert one['curves'] == {'step': []} and one['calibration']['count'] == [] == one['state_sha256']
+    assert one['cost']['student_flops'] == tiny.cost()['student_flops'] and one['cost']['seconds'] > 0
+    assert record['dataset'] == 'blobs' and record['disagreements'] == []
+
+
+def test_a_computation_without_metrics_is_no_arm(store):
+    silent = Compute(name='arm', module='tiny', config={}, call=lambda inputs, *, key: {}, data=tiny.dataset())
+    experiment = dataclasses.replace(tiny.experiment, arms=lambda _: {'kd': silent, 'labels': silent})
+    with pytest.raises(UserError, match="'arm/kd' measures nothing"):
+        verify(asked(experiment=experiment), store=store)
