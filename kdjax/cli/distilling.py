@@ -27,7 +27,7 @@ from kdjax.tasks import plan
 from kdjax.tasks.checkpoints import load_decoder, load_student, load_tokenizer
 from kdjax.tasks.distillation import Distillation, load_data
 from kdjax.tasks.objective_text import read_objective
-from kdjax.tasks.shared_words import shared_words
+from kdjax.tasks.words import shared_words
 
 STUDENT = 'student'
 """The folder of the checkpoint, inside that of the run."""
@@ -92,8 +92,9 @@ def distill(arguments: list[str]) -> int:
     check_resume(asked.resume)
     _check(asked)
     with Preemption() as preemption:
-        work = _work(asked)
         layout, execution = asked.layout(), asked.execution()
+        layout.check_batch(asked.batch)
+        work = _work(asked)
         if distributed.is_writer():
             _tell_plan(asked, work, layout)
         if asked.dry_run:
@@ -121,6 +122,8 @@ def _check(asked: Distill) -> None:
     for name in ('lora', 'evaluations'):
         if getattr(asked, name) < 0:
             raise UserError(f'--{name} {getattr(asked, name)}: 0 for none, or a positive number')
+    if asked.batch % asked.execution().accumulate:
+        raise UserError(f'accumulate={asked.accumulate} does not divide a batch of {asked.batch}: choose a divisor')
     if not 0 < asked.learning_rate < float('inf'):
         raise UserError(f'--learning-rate {asked.learning_rate}: it has to be positive')
     if (asked.out / STUDENT).exists() and not (asked.out / 'identity.json').exists():

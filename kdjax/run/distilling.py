@@ -22,7 +22,7 @@ from kdjax.run.program import Program
 from kdjax.run.session import Session
 from kdjax.tasks import plan
 from kdjax.tasks.distillation import HELD_OUT, Distillation
-from kdjax.tasks.token_measures import TEACHER, measured
+from kdjax.tasks.measuring import TEACHER, measured
 
 START = 'start.json'
 """In the run folder: what the student said before it learned."""

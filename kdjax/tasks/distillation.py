@@ -25,9 +25,9 @@ from kdjax.models.model import Model, Variables
 from kdjax.streams import stream
 from kdjax.surgery.lora import adapted, lora, merged
 from kdjax.tasks.checkpoints import Loaded
+from kdjax.tasks.measuring import token_measures
 from kdjax.tasks.objective_text import Spec
-from kdjax.tasks.shared_words import Words, check_cuts, check_known
-from kdjax.tasks.token_measures import token_measures
+from kdjax.tasks.words import Words, check_cuts, check_known
 from kdjax.view import View
 
 HELD_OUT = ('validation', 'test')

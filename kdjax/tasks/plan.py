@@ -53,7 +53,7 @@ def memory(work: Distillation, execution: Execution, *, split: int = 1, shards: 
     }
 
 
-def _kept_for_a_token(config: DecoderConfig, length: int, execution: Execution) -> float:
+def _kept_for_a_token(config: DecoderConfig, length: int, execution: Execution) -> int:
     """Bytes that the backward pass of the student keeps of a token."""
     size = jnp.dtype(execution.dtype).itemsize
     attention = (2 * config.heads + 2 * config.kv_heads) * config.head_width

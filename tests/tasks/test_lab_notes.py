@@ -11,9 +11,9 @@ from kdjax.metrics.paired import mean_interval
 from kdjax.run.find import find, names
 
 RESULTS = pathlib.Path(__file__).parents[2] / 'results'
-NUMBER = r'([+-]\d+\.\d)'
-QUOTED = re.compile(rf'(\w+) - (\w+) {NUMBER} \[{NUMBER}, {NUMBER}\]')
-"""A paired difference of accuracy in points, with its interval."""
+NUMBER = r'([+-]\d+\.\d+)'
+QUOTED = re.compile(rf'(\w+) - (\w+) {NUMBER} \[{NUMBER}, {NUMBER}\](?: (points )?of (\w+))?')
+"""A paired difference with its interval, 'of METRIC' or 'points of METRIC'; unless it says so, points of accuracy."""
 
 
 def note(name: str) -> str:
@@ -24,8 +24,10 @@ def note(name: str) -> str:
 def test_paired_differences_are_those_of_the_record(name):
     arms = json.loads((RESULTS / f'{find(name).name}.json').read_text())['arms']
     quoted = QUOTED.findall(note(name))
-    assert quoted, 'a lab note says by how many points an arm differs from another'
-    for left, right, *said in quoted:
-        pairs = zip(arms[left]['metrics']['accuracy'], arms[right]['metrics']['accuracy'], strict=True)
-        found = mean_interval([100 * (a - b) for a, b in pairs])
-        assert [float(number) for number in said] == pytest.approx(list(found), abs=0.051), f'{left} - {right}'
+    assert quoted, 'a lab note says by how much an arm differs from another'
+    for left, right, *said, points, metric in quoted:
+        pairs = zip(*(arms[arm]['metrics'][metric or 'accuracy'] for arm in (left, right)), strict=True)
+        scale = 100 if points or not metric else 1
+        found = mean_interval([scale * (a - b) for a, b in pairs])
+        last_place = 10.0 ** -len(said[0].partition('.')[2])
+        assert [float(number) for number in said] == pytest.approx(list(found), abs=0.51 * last_place), f'{left} - {right}'
