@@ -6,7 +6,9 @@ import optax
 from tiny import batch, linear_like, mlp, with_statistics
 
 from kdjax import teachers
-from kdjax.algorithms import Player, play, supervised
+from kdjax.algorithms import Player, first_tokens, play, replayed, supervised, with_data, written
+from kdjax.decoding import LanguageModel
+from kdjax.models.decoder import DecoderConfig, decoder
 from kdjax.models.model import from_functions
 from kdjax.objectives import hard_labels, hint, kl, term
 
@@ -82,6 +84,28 @@ def critic():
     )
 
 
+WORDS = DecoderConfig(3, 4, 1, 1, 4, context=4, tied=False)
+WRITER = LanguageModel(decoder(WORDS), WORDS)
+
+
+def as_text(batch, *, key, train):
+    """The dark, the grey and the bright pixels of an image as words; the first two are the prompt of a text."""
+    words = jnp.minimum(batch['image'].reshape(-1, 4) * 3, 2).astype(jnp.int32)
+    ones = jnp.ones((len(words), 3), jnp.int32)
+    place = jnp.broadcast_to(jnp.arange(3, dtype=jnp.int32), ones.shape)
+    return {
+        'tokens': words[:, :-1], 'label': words[:, 1:], 'where': ones > 0, 'segment': ones, 'position': place,
+        'index': batch['index'],
+    }  # fmt: skip
+
+
+def rollouts():
+    """Half of the batches are the student's own texts, old ones among them."""
+    rollout = replayed(written({'student': WRITER}, first_tokens(2)), capacity=8, fresh=0.5)
+    player = Player(WRITER.model, hard_labels(), ADAM, ('batch.tokens', 'batch.segment', 'batch.position'))
+    return play({'student': player}, prepare=as_text, rollout=with_data(rollout, share=0.5))
+
+
 KINDS = {
     'logit': (logit, live_weights),
     'statistics': (lambda: supervised(with_statistics(mlp()), hard_labels(), ADAM), nothing),
@@ -92,6 +116,7 @@ KINDS = {
     'projector': (projector, live_weights),
     'average of the student': (averaged, nothing),
     'bank of past predictions': (bank, nothing),
+    'rollouts': (rollouts, nothing),
     'two players': (two_players, nothing),
     'critic': (critic, nothing),
 }

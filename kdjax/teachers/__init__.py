@@ -9,4 +9,5 @@ from kdjax.teachers.live import oracle as oracle
 from kdjax.teachers.past import past_self as past_self
 from kdjax.teachers.stored import stored as stored
 from kdjax.teachers.stored import stored_hidden as stored_hidden
+from kdjax.teachers.taid import taid as taid
 from kdjax.teachers.teacher import Teacher as Teacher
