@@ -16,7 +16,6 @@ from kdjax.data.teacher_cache import (
     best_kind,
     bytes_per_token,
     compress,
-    compression,
     expected_bytes,
     fitted,
     grids,
@@ -24,6 +23,7 @@ from kdjax.data.teacher_cache import (
 )
 from kdjax.data.teacher_cache.bits import BitReader, BitWriter
 from kdjax.data.teacher_cache.codec import decode, encode
+from kdjax.data.teacher_cache.intervals import intervals
 from kdjax.data.teacher_cache.sizes import expected_variance
 from kdjax.errors import UserError
 
@@ -208,13 +208,22 @@ def test_the_best_kind_spends_its_bytes_where_they_help():
     assert spread == sorted(spread, reverse=True)
 
 
-def test_cumulative_sums_never_fall_and_stand_still_at_zero():
-    p = jax.nn.softmax(jnp.where(jnp.arange(20_000) % 3 == 0, -jnp.inf, zipf(1, 20_000)[0]))
-    steps = np.diff(jax.jit(compression._sums)(p), prepend=0)
-    assert (steps >= 0).all()
-    assert (steps[::3] == 0).all()
-    assert np.sqrt(np.sum((steps - p) ** 2) / np.sum(np.asarray(p) ** 2)) < 1e-4
-    assert (np.diff(jnp.cumsum(p), prepend=0) < 0).any()  # plain ones do fall
+@pytest.mark.parametrize('classes', [3, 64, 700])
+def test_an_interval_holds_as_many_of_evenly_spaced_points_as_it_is_long(classes):
+    """Also between classes of length 0, of which none is ever hit, whole blocks of them among those."""
+    lengths = np.array(zipf(1, classes)[0]) ** 2 * (np.arange(classes) % 3 > 0) * (np.arange(classes) // 64 != 1)
+    line, count = intervals(jnp.asarray(lengths, jnp.float32)), 50_000
+    points = (np.arange(count) + 0.5) / count * lengths.sum()
+    hit = np.asarray(line.at(jnp.asarray(points, jnp.float32)))
+    assert (np.diff(hit) >= 0).all()
+    assert (lengths[hit] > 0).all()
+    shares = np.bincount(hit, minlength=classes) / count
+    np.testing.assert_allclose(shares, lengths / lengths.sum(), atol=1.1 / count)
+
+
+def test_points_at_and_beyond_the_end_are_in_the_last_class_there_is():
+    line = intervals(jnp.array([0.0, 0.25, 0.5, 0.0]))
+    assert line.at(jnp.array([0.0, 0.2499, 0.25, 0.75, 9.0])).tolist() == [1, 1, 2, 2, 2]
 
 
 @pytest.mark.parametrize('kind', [Sampled(2000), Hybrid(2000)], ids=str)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from kdjax.data.teacher_cache import grids
+from kdjax.data.teacher_cache.intervals import intervals
 from kdjax.data.teacher_cache.kinds import Hidden, Hybrid, Kind, Sampled, TopK, check_kind, entries
 from kdjax.streams import stream
 
@@ -93,14 +94,14 @@ def _sampled(kind: Sampled, probs: Float[Array, ' vocab'], key: PRNGKeyArray):
     """Draws in the order of their ids; one that repeats the last has the id -1 and counts for the first of its kind."""
     draw_key, round_key = jax.random.split(key)
     proposal = probs if kind.power == 1 else probs**kind.power
-    sums = _sums(proposal)
-    ids = _at(sums, jnp.sort(jax.random.uniform(draw_key, (kind.draws,))) * sums[-1])
+    line = intervals(proposal)
+    ids = line.at(jnp.sort(jax.random.uniform(draw_key, (kind.draws,))) * line.total)
     first, after = (jnp.searchsorted(ids, ids, side=side) for side in ('left', 'right'))
     counts = (after - first).astype(jnp.float32)
     new = first == jnp.arange(kind.draws, dtype=first.dtype)
     weights = counts / kind.draws
     if kind.power != 1:
-        weights = grids.weight_at_random(weights * probs[ids] / proposal[ids] * sums[-1], key=round_key)
+        weights = grids.weight_at_random(weights * probs[ids] / proposal[ids] * line.total, key=round_key)
     return jnp.where(new, ids, -1), jnp.where(new, weights, 0.0), jnp.zeros((), jnp.int32)
 
 
@@ -111,32 +112,18 @@ def _hybrid(kind: Hybrid, probs: Float[Array, ' vocab'], key: PRNGKeyArray):
     size = entries(kind, len(probs))
     top, top_ids = jax.lax.top_k(probs, size)
     head = jnp.sum(top >= threshold, dtype=jnp.int32)
-    sums = _sums(jnp.where(probs >= threshold, 0.0, probs))
+    line = intervals(jnp.where(probs >= threshold, 0.0, probs))
     slot = jnp.arange(size, dtype=jnp.int32)
     points = threshold * (jax.random.uniform(draw_key) + slot.astype(jnp.float32))
-    tail = jnp.sum(points < sums[-1], dtype=jnp.int32)
+    tail = jnp.sum(points < line.total, dtype=jnp.int32)
     top = grids.at_random(top, kind.bits, key=round_key)
     exact, there = slot < head, slot < head + tail
-    drawn = jnp.roll(_at(sums, points), head)
+    drawn = jnp.roll(line.at(points), head)
     ids = jnp.where(exact, top_ids, jnp.where(there, drawn, -1))
     return ids, jnp.where(exact, top, jnp.where(there, threshold, 0.0)), head
 
 
 _HOW: dict[type, Callable[..., Any]] = {TopK: _top_k, Sampled: _sampled, Hybrid: _hybrid}
-
-
-def _sums(probs: Float[Array, ' vocab']) -> Float[Array, ' vocab']:
-    """Cumulative sums that never fall and stand still where p = 0, which plain ones do up to rounding only.
-
-    In float32 they move a class's probability by some 1e-8; the whole distribution of SmolLM2 by 6e-6 of its length.
-    """
-    return jax.lax.cummax(jnp.where(probs > 0, jnp.cumsum(probs), 0.0))
-
-
-def _at(sums: Float[Array, ' vocab'], points: Float[Array, ' draws']) -> Int[Array, ' draws']:
-    """The class whose interval of the cumulative sums each point lies in; never one of probability 0."""
-    last = jnp.searchsorted(sums, sums[-1], side='left')
-    return jnp.minimum(jnp.searchsorted(sums, points, side='right'), last).astype(jnp.int32)
 
 
 def _described(rows: Float[Array, 'n vocab'], shape: tuple[int, ...]) -> tuple[Array, Array]:

@@ -70,8 +70,8 @@ def expected_variance(kind: Hybrid, probs: np.ndarray) -> float | int:
 def best_kind(size: float | int, probs: np.ndarray) -> Hybrid:
     """The kind to take at so many bytes a token, given `probs` `[tokens, vocab]` of a few hundred of the tokens.
 
-    `Hybrid`, with the slots and bits of the least variance. At 48, 114, 300 and 512 bytes its gradient of a batch of 4096
-    tokens has a smaller error than those of top-k (truncated, renormalised, with a tail bucket) and of independent
+    `Hybrid`, with the slots and bits of the least variance. At 48, 114, 300 and 512 bytes its gradient of a batch of
+    4096 tokens has a smaller error than those of top-k (truncated, renormalised, with a tail bucket) and of independent
     draws, for SmolLM2 and for a byte model (`benchmarks/teacher_cache.py`). Hidden states, where they fit, have about
     the same there and less for a single token; they serve every divergence, at the price of the teacher's head.
     """
