@@ -210,12 +210,12 @@ def _squeezed(caches: tuple[Cache, ...]) -> tuple[Cache, ...]:
     valid = caches[0].valid
     longest = jnp.max(jnp.sum(valid, axis=1, dtype=jnp.int32))
     order = jnp.roll(jnp.argsort(valid, axis=1, stable=True), longest, axis=1)
-    rearranged = jax.vmap(lambda row, slots: row[slots])
+    rearranged = jax.vmap(lambda row, slots: jnp.take(row, slots, axis=-2))
     return tuple(
         Cache(
             tuple(rearranged(keys, order) for keys in cache.keys),
             tuple(rearranged(values, order) for values in cache.values),
-            rearranged(valid, order),
+            jnp.take_along_axis(valid, order, axis=1),
             longest,
         )
         for cache in caches

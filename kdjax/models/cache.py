@@ -14,13 +14,14 @@ from jaxtyping import Array, Bool, Float, Int
 class Cache:
     """Keys and values by layer, in slots that all rows fill in step.
 
-    keys, values: a tuple over layers of `[batch, slots, kv_heads, head_width]`, after RoPE.
+    keys, values: a tuple over layers of `[batch, kv_heads, slots, head_width]`, after RoPE: as attention
+        multiplies them, so that a step copies none.
     valid: which slots hold a token of the row. Prompts are padded on the left, so that all rows end together.
     length: slots written so far. To take tokens back, set `length`, or clear their `valid`, with `dataclasses.replace`.
     """
 
-    keys: tuple[Float[Array, 'batch slots groups width'], ...]
-    values: tuple[Float[Array, 'batch slots groups width'], ...]
+    keys: tuple[Float[Array, 'batch groups slots width'], ...]
+    values: tuple[Float[Array, 'batch groups slots width'], ...]
     valid: Bool[Array, 'batch slots']
     length: Int[Array, '']
 
@@ -44,6 +45,6 @@ class Cache:
 
 
 def written(kept: jax.Array, new: jax.Array, end: Int[Array, '']) -> jax.Array:
-    """The slots `[batch, slots, kv_heads, head_width]` with `new` in those before `end`."""
-    start = end - new.shape[1]
-    return jax.lax.dynamic_update_slice(kept, new.astype(kept.dtype), (0, start, 0, 0))
+    """The slots `[batch, kv_heads, slots, head_width]` with `new`, `[batch, tokens, ...]`, in those before `end`."""
+    start, new = end - new.shape[1], jnp.swapaxes(new, 1, 2)
+    return jax.lax.dynamic_update_slice(kept, new.astype(kept.dtype), (0, 0, start, 0))

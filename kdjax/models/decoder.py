@@ -86,7 +86,7 @@ class Attention(nnx.Module):
         else:
             keys, values, end = past
             held = written(keys, k, end), written(values, v, end)
-            keys, values = (each.astype(q.dtype) for each in held)
+            keys, values = (jnp.swapaxes(each, 1, 2).astype(q.dtype) for each in held)
             mixed = attend(q, keys, values, seen=seen, cap=self.config.attention_cap)
         return self.out(einops.rearrange(mixed, 'b t n d -> b t (n d)')), (q, k, v), held
 
@@ -222,7 +222,7 @@ def decoder(config: DecoderConfig, *, dtype: Any = jnp.float32, remat: bool = Fa
 
 def decoder_cache(config: DecoderConfig, batch: int, size: int, dtype: Any = jnp.float32) -> Cache:
     """An empty cache of `size` slots for each row."""
-    shape = (batch, size, config.kv_heads, config.head_width)
+    shape = (batch, config.kv_heads, size, config.head_width)
     return Cache(
         tuple(jnp.zeros(shape, dtype) for _ in range(config.depth)),
         tuple(jnp.zeros(shape, dtype) for _ in range(config.depth)),

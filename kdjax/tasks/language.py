@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
@@ -56,14 +57,14 @@ class Language(Task):
     evaluations: int = 4
 
     @property
+    @abc.abstractmethod
     def vocabulary(self) -> int:
         """How many tokens there are."""
-        raise NotImplementedError
 
     @property
+    @abc.abstractmethod
     def length(self) -> int:
         """Inputs in a row."""
-        raise NotImplementedError
 
     @property
     def teacher_data(self) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
@@ -43,7 +44,7 @@ class Bound:
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class Task(abc.ABC):
     """What every experiment can be told. Models are named by specifications that the task's `model` reads."""
 
     reads: ClassVar[tuple[str, ...]]
@@ -62,21 +63,21 @@ class Task:
     # What a task says of its field.
 
     @property
+    @abc.abstractmethod
     def data(self) -> Dataset:
         """What students train on and are measured on."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def model(self, spec: str) -> Model:
         """A model for this data, by name."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def prepared(self) -> Prepare:
         """From a stored batch to what the step reads."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def example(self) -> Any:
         """The shapes of a model's inputs for one example."""
-        raise NotImplementedError
 
     def judges(self) -> Mapping[str, Bound]:
         """Teachers that every arm is measured with, whether it learns from them or not."""
@@ -86,9 +87,9 @@ class Task:
         """What evaluation returns; None: the prediction of every player that reads the batch."""
         return None
 
+    @abc.abstractmethod
     def measure(self) -> Callable[..., dict[str, float]]:
         """Metrics of that, see `stage.Train`."""
-        raise NotImplementedError
 
     def reference(self) -> Output | None:
         """What metrics compare with, by split."""
@@ -102,9 +103,9 @@ class Task:
         return optax.adamw(schedule, weight_decay=self.weight_decay)
 
     @property
+    @abc.abstractmethod
     def trained_teacher(self) -> Trained:
         """The task's teacher, trained once and shared by every experiment with the same settings."""
-        raise NotImplementedError
 
     def live_teacher(self, trained: Trained | None = None, *, name: str = 'teacher') -> Bound:
         """A trained model applied to every batch; the task's teacher unless another is given."""
