@@ -60,12 +60,6 @@ class Distilling:
         )  # fmt: skip
         return fitted.state, self._report(fitted, session)
 
-    def uniform(self, state: State) -> bool:
-        """Whether the teacher gives every token the same probability: its likeliest has less than 1.1 times that."""
-        said = self._said(state, HELD_OUT[0])
-        confidence = said[f'{TEACHER}confidence'][said['where']].mean()
-        return bool(confidence * self.work.teacher.config.vocabulary < 1.1)
-
     def _begin(self, fresh: State, session: Session) -> State:
         """Where a checkpoint left off, or with the student's own weights, measured before they change."""
         found = session.resume(fresh)
@@ -74,12 +68,13 @@ class Distilling:
         own, like = self.work.start(self._key), fresh['variables']['student']
         copied = jax.tree.map(lambda leaf, at: jax.device_put(jnp.copy(leaf), at.sharding), own, like)
         state = fresh | {'variables': fresh['variables'] | {'student': copied}}
-        if self.uniform(state):
+        said = {split: self._said(state, split) for split in HELD_OUT}
+        if _uniform(said[HELD_OUT[0]], self.work.teacher.config.vocabulary):
             session.checkpoints.report(
                 f"the teacher '{self.work.teacher.said}' gives all tokens about the same probability: is it trained, "
                 'and is this its tokenizer? Distilling it teaches nothing'
             )
-        start = {split: measured(self._said(state, split)) for split in HELD_OUT}
+        start = {split: measured(tokens) for split, tokens in said.items()}
         if distributed.is_writer():
             write_atomically(session.folder.path / START, json.dumps(finite(start), indent=1) + '\n')
         return state
@@ -107,6 +102,11 @@ class Distilling:
             },
             'state_sha256': identity.state_digest(self.program.layout.host(fitted.state)),
         }
+
+
+def _uniform(said: dict[str, np.ndarray], words: int) -> bool:
+    """Whether the teacher gives every word the same probability: its likeliest has less than 1.1 times that."""
+    return bool(said[f'{TEACHER}confidence'][said['where']].mean() * words < 1.1)
 
 
 def _students(metrics: Metrics) -> Metrics:
