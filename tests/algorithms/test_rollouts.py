@@ -52,8 +52,12 @@ QUICK = Rollout(_anything)
 
 
 def rolled(rollout, columns, *, key=KEY, step=0, look=lookup):
-    batch = prepare_text(columns)
-    return jax.jit(lambda b: rollout.apply(rollout.init(unrolled(b)), b, look, step=step, key=key)[0])(batch)
+    return _rolled(rollout, look, prepare_text(columns), jnp.int32(step), key)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _rolled(rollout, look, batch, step, key):
+    return rollout.apply(rollout.init(unrolled(batch)), batch, look, step=step, key=key)[0]
 
 
 @functools.cache
@@ -104,7 +108,7 @@ class TestWritten:
         for prompts, given in ((first_tokens(5), [5, 1, 5, 5]), (before_response(6), [3, 2, 5, 6])):
             rollout = written({'student': model}, prompts)
             batch = rolled(rollout, columns, look=lambda name: variables)
-            read, drawn = (np.sum(batch[name] > 0, axis=1) for name in ('segment', 'where'))
+            read, drawn = (np.count_nonzero(batch[name], axis=1) for name in ('segment', 'where'))
             np.testing.assert_array_equal(read - drawn + 1, given)
             want = jnp.where(batch['where'], log_probs(model, variables, batch), 0.0)
             np.testing.assert_allclose(batch['behaviour'], want, atol=2e-5)
