@@ -21,7 +21,7 @@ from kdjax.algorithms.algorithm import PLAIN, Algorithm, Batch, Execution, State
 from kdjax.algorithms.cast import ROLLOUT, Cast, Player, Prepare, always, check_names, view_of, with_held
 from kdjax.algorithms.gradients import Found, gradient
 from kdjax.algorithms.rollouts import Rollout, executed_rollout, unrolled
-from kdjax.errors import UserError
+from kdjax.errors import UserError, unknown
 from kdjax.models.model import Model, Outputs, Rules, Variables, under
 from kdjax.objectives import Objective, total
 from kdjax.streams import stream
@@ -136,11 +136,14 @@ def _rolled_out(
 ) -> tuple[Batch, Any]:
     """The batch as it is learned from, and what the rollout remembers."""
 
-    def of(name: str) -> Variables:
-        known = name in cast.players
-        return with_held(cast, name, state['variables'], frozen) if known else frozen[name]
+    def lookup(name: str) -> Variables:
+        if name in cast.players:
+            return with_held(cast, name, state['variables'], frozen)
+        if name not in frozen:
+            raise unknown('player or frozen input that writes', name, [*cast.players, *frozen])
+        return frozen[name]
 
-    return rollout.apply(memory, batch, of, step=state['step'], key=key)
+    return rollout.apply(memory, batch, lookup, step=state['step'], key=key)
 
 
 def _init(cast: Cast, key: jax.Array, frozen: Frozen, example: Batch) -> State:
@@ -243,9 +246,10 @@ def _remember(cast: Cast, state: State, said: Mapping[str, Outputs], batch: Batc
 
 
 def _evaluate(cast: Cast, evaluates: Evaluates, state: State, frozen: Frozen, batch: Batch, key: jax.Array):
+    first = jnp.ravel(batch.get('index', 0))[0]
     batch = cast.prepare(batch, key=key, train=False)
     if cast.evaluated_on is not None:
-        draw = jax.random.fold_in(stream(key, 'evaluate/rollout', state['step']), jnp.ravel(batch['index'])[0])
+        draw = jax.random.fold_in(stream(key, 'evaluate/rollout', state['step']), first)
         begun = cast.evaluated_on.init(unrolled(batch))
         batch, _ = _rolled_out(cast, cast.evaluated_on, begun, state, frozen, batch, draw)
     view = view_of(

@@ -316,6 +316,10 @@ REFUSED = {
         lambda: written({'student': STUDENT, 'teacher': TEACHER}, first_tokens(PROMPT)),
         '2 writers, 1 weights: give a weight for each writer',
     ),
+    'a writer': (
+        lambda: steps(learns(KL, rollout=written({'tutor': TEACHER}, first_tokens(PROMPT))), 1),
+        "unknown player or frozen input that writes 'tutor'; did you mean 'student'",
+    ),
     'a name': (
         lambda: play({'rollout': Player(STUDENT.model, hard_labels('rollout'), optax.sgd(0.1))}, rollout=QUICK),
         "'rollout' cannot name a player",
