@@ -14,14 +14,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
-from . import _checks
+from . import _checks, _rows
 from .pointwise import Pointwise, kl_forward
 
-LOGITS_AT_ONCE = {'cpu': 2**25}
-"""How many logits of a model a chunk holds where the caller does not say: 128 MiB of float32."""
+LOGITS_AT_ONCE = {'cpu': 2**24}
+"""How many logits of a model a chunk holds where the caller does not say: 64 MiB of float32."""
 
 ON_ACCELERATORS = 2**28
 """The same there: 1 GiB. Measured on an H200, 49152 words, a step of 126 ms; with 2**25 of 130 ms."""
+
+WORDS_AT_ONCE = {'cpu': 2**12}
+"""Words whose gradients are added to the head's at once. XLA's CPU backend makes a product first and adds it then: as a
+whole it would be a second head's gradient, in memory and through it. Elsewhere all words at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,14 +55,14 @@ def fused_divergence(
     softcaps: tuple[float | None, ...] | None = None,
     vocabulary: int | None = None,
     chunk: int | None = None,
-    where: Bool[Array, '*batch'] | None = None,
+    where: Bool[Array, ...] | None = None,
 ) -> Float[Array, '*batch']:
     """sum_j weight_j D(p_j, s) + hard_weight (-log s_label), one value in nats for each token, in float32.
 
     s = softmax(student_hidden @ student_head.T), p_j likewise of the teachers, both accumulated in float32 whatever the
-    inputs; D at `temperature`, the cross-entropy at 1. Gradients reach `student_hidden` and `student_head` alone. They
-    are taken in the forward pass for a cotangent that is the same for all tokens that count, as behind any masked mean
-    or sum; under any other the backward pass makes the logits again.
+    inputs (float64 stays); D at `temperature`, the cross-entropy at 1. Gradients reach `student_hidden` and
+    `student_head` alone. They are taken in the forward pass for a cotangent that is the same for all tokens that count,
+    as behind any masked mean or sum; under any other the backward pass makes the logits again.
 
     Args:
         teachers: hidden states and head of each teacher in turn: `hidden, head, hidden, head`; widths are their own.
@@ -85,9 +89,12 @@ def fused_divergence(
         min(chunk or _tokens_at_once(student_head.shape[0]), label.size),
     )  # fmt: skip
     mask = jnp.ones(label.shape, bool) if where is None else where
-    rows = functools.partial(jnp.reshape, shape=(label.size, -1))
-    taught = tuple((jax.lax.stop_gradient(rows(h)), jax.lax.stop_gradient(w)) for h, w in pairs)
-    values = _values(setting, rows(student_hidden), student_head, label.reshape(-1), taught, mask.reshape(-1))
+
+    def rows(x, *shape):
+        return _rows.blanked(x, where).reshape(label.size, *shape)
+
+    taught = tuple((jax.lax.stop_gradient(rows(h, -1)), jax.lax.stop_gradient(w)) for h, w in pairs)
+    values = _values(setting, rows(student_hidden, -1), student_head, rows(label), taught, mask.reshape(-1))
     return values.reshape(label.shape)
 
 
@@ -130,7 +137,7 @@ def _values(setting, hidden, head, label, taught, where):
 
 
 def _forward(setting, hidden, head, label, taught, where):
-    values, gradients = _with_gradient(setting, hidden, head, label, taught, where, where.astype(jnp.float32))
+    values, gradients = _with_gradient(setting, hidden, head, label, taught, where, where.astype(_wide(hidden, head)))
     return values, (gradients, hidden, head, label, taught, where)
 
 
@@ -162,46 +169,82 @@ def _with_gradient(setting, hidden, head, label, taught, where, weights):
         *rows, weight = rows
         value, slope = _chunk(setting, head, taught, rows)
         slope = (slope * weight[:, None]).astype(hidden.dtype)
-        of_head = jnp.einsum('nv,nd->vd', slope, rows[0], preferred_element_type=jnp.float32)
-        return added + of_head, (value, jnp.einsum('nv,vd->nd', slope, head, preferred_element_type=jnp.float32))
+        return _added(added, slope, rows[0], blocks), (value, _product('nv,vd->nd', slope, head))
 
-    zeros = jnp.zeros(head.shape, jnp.float32)
+    shape, blocks = _words_dealt(len(head))
+    zeros = jnp.zeros((*shape, head.shape[1]), _wide(hidden, head))
     dealt = _dealt(setting, hidden, label, taught, where, weights)
     of_head, (values, of_hidden) = jax.lax.scan(one, zeros, dealt)
-    return _joined(values, len(label)), (_joined(of_hidden, len(label)), of_head)
+    return _joined(values, len(label)), (_joined(of_hidden, len(label)), of_head.reshape(head.shape))
+
+
+def _added(of_head, slope, hidden, blocks):
+    """`of_head [*parts, words, width]` + slope^T @ hidden, a block of each part at a time."""
+    *parts, words, _ = of_head.shape
+    slope, axis, size = slope.reshape(-1, *parts, words), len(parts), words // blocks
+
+    def block(i, of_head):
+        before = jax.lax.dynamic_slice_in_dim(of_head, i * size, size, axis)
+        here = jax.lax.dynamic_slice_in_dim(slope, i * size, size, axis + 1)
+        after = before + _product('n...v,nd->...vd', here, hidden)
+        return jax.lax.dynamic_update_slice_in_dim(of_head, after, i * size, axis)
+
+    return jax.lax.fori_loop(0, blocks, block, of_head)
+
+
+def _words_dealt(words):
+    """(`[*parts, words]`, how many blocks of each part): as many parts as devices that may share the words.
+
+    Blocks are equal; a vocabulary of no fitting divisor is one block.
+    """
+    parts = math.gcd(words, jax.device_count())
+    each = words // parts
+    fewest = math.ceil(each / WORDS_AT_ONCE.get(jax.default_backend(), each))
+    return (parts, each) if parts > 1 else (each,), next((n for n in range(fewest, 8 * fewest) if each % n == 0), 1)
+
+
+def _product(axes, a, b):
+    """Accumulated in float32 at least; factors of one type are taken as they are."""
+    wide = _wide(a, b)
+    if a.dtype != b.dtype:
+        a, b = a.astype(wide), b.astype(wide)
+    return jnp.einsum(axes, a, b, preferred_element_type=wide)
+
+
+def _wide(*arrays):
+    return jnp.float64 if any(x.dtype == jnp.float64 for x in arrays) else jnp.float32
 
 
 def _chunk(setting, head, taught, rows):
     """Values `[chunk]`, and their gradient in the student's logits `[chunk, vocabulary]`, in float32."""
     hidden, label, taught_rows, where = rows
-    logits, capped = _logits(setting, hidden, head, where, setting.softcaps[0])
+    logits, capped = _logits(setting, hidden, head, setting.softcaps[0])
     log_s = jax.nn.log_softmax(logits / setting.temperature)
     s = jnp.exp(log_s)
-    value, slope = jnp.zeros(label.shape, jnp.float32), jnp.zeros_like(s)
+    value, slope = jnp.zeros(label.shape, s.dtype), jnp.zeros_like(s)
     for weight, cap, h, (_, w) in zip(setting.weights, setting.softcaps[1:], taught_rows, taught, strict=True):
-        log_p = jax.nn.log_softmax(_logits(setting, h, w, where, cap)[0] / setting.temperature)
-        v, d = setting.divergence(log_p, log_s)
+        log_p = jax.nn.log_softmax(_logits(setting, h, w, cap)[0] / setting.temperature)
+        v, d = setting.divergence(log_p.astype(log_s.dtype), log_s)
         value = value + weight * setting.factor * jnp.sum(v, axis=-1)
         slope = slope + weight * setting.factor / setting.temperature * d
     slope = slope - s * jnp.sum(slope, axis=-1, keepdims=True)
     if setting.hard_weight:
         log_q = log_s if setting.temperature == 1 else jax.nn.log_softmax(logits)
-        here = jnp.arange(log_q.shape[-1]) == jnp.where(where, label, 0)[:, None]
+        here = jnp.arange(log_q.shape[-1], dtype=label.dtype)[None, :] == label[:, None]
         value = value - setting.hard_weight * jnp.sum(jnp.where(here, log_q, 0.0), axis=-1)
-        slope = slope + setting.hard_weight * (jnp.exp(log_q) - here)
+        slope = slope + setting.hard_weight * (jnp.exp(log_q) - here.astype(log_q.dtype))
     return jnp.where(where, value, 0.0), slope * capped
 
 
-def _logits(setting, hidden, head, where, cap):
-    """Logits, and their slope in what they were before the cap; 0 in rows that do not count."""
-    rows = jnp.where(where[:, None], hidden, 0)
-    logits = jnp.einsum('nd,vd->nv', rows, head, preferred_element_type=jnp.float32)
-    slope = jnp.ones((), jnp.float32)
+def _logits(setting, hidden, head, cap):
+    """Logits, and their slope in what they were before the cap."""
+    logits = _product('nd,vd->nv', hidden, head)
+    slope = jnp.ones((), logits.dtype)
     if cap is not None:
         bent = jnp.tanh(logits / cap)
         logits, slope = cap * bent, 1 - bent**2
     if setting.words < head.shape[0]:
-        logits = jnp.where(jnp.arange(head.shape[0]) < setting.words, logits, -jnp.inf)
+        logits = jnp.where(jnp.arange(head.shape[0])[None, :] < setting.words, logits, -jnp.inf)
     return logits, slope
 
 

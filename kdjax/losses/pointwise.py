@@ -36,7 +36,7 @@ def kl_reverse(log_p: Elementwise, log_s: Elementwise) -> tuple[Elementwise, Ele
     return value, value
 
 
-def jsd(beta: float = 0.5, convention: str = 'paper') -> Pointwise:
+def jsd(beta: float | int = 0.5, convention: str = 'paper') -> Pointwise:
     """The generalised Jensen-Shannon divergence, with the mixture m = beta p + (1 - beta) s, in one of three forms.
 
     'paper': beta KL(p || m) + (1 - beta) KL(s || m) (GKD, arXiv 2306.13649, eq. 1), which vanishes at both ends.
@@ -60,7 +60,7 @@ def jsd(beta: float = 0.5, convention: str = 'paper') -> Pointwise:
     return functools.partial(_two_sided, mix=beta, of_p=beta * scale, of_s=(1 - beta) * scale)
 
 
-def skew_kl(alpha: float = 0.1) -> Pointwise:
+def skew_kl(alpha: float | int = 0.1) -> Pointwise:
     """KL(p || alpha p + (1 - alpha) s) (DistiLLM, arXiv 2402.03898, section 3.1); alpha = 0 is `kl_forward`.
 
     Raises ValueError on alpha outside [0, 1].
@@ -69,7 +69,7 @@ def skew_kl(alpha: float = 0.1) -> Pointwise:
     return functools.partial(_two_sided, mix=alpha, of_p=1.0, of_s=0.0) if alpha else kl_forward
 
 
-def skew_kl_reverse(alpha: float = 0.1) -> Pointwise:
+def skew_kl_reverse(alpha: float | int = 0.1) -> Pointwise:
     """KL(s || (1 - alpha) p + alpha s), likewise; alpha = 0 is `kl_reverse`."""
     _checks.between('alpha', alpha, 0, 1)
     return functools.partial(_two_sided, mix=1 - alpha, of_p=0.0, of_s=1.0) if alpha else kl_reverse

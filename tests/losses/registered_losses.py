@@ -49,7 +49,14 @@ class Entry:
 
     @property
     def label(self):
-        return '-'.join([self.name, *(f'{k}={v}' for k, v in self.options.items())])
+        return '-'.join([self.name, *(f'{k}={said(v)}' for k, v in self.options.items())])
+
+
+def said(value):
+    """An option within a test's name: functions by theirs, not by where they lie."""
+    if isinstance(value, functools.partial):
+        return f'{value.func.__name__}{value.keywords}'
+    return getattr(value, '__name__', value)
 
 
 def logits(rng):

@@ -6,17 +6,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import registered_fused
 import registered_language
 import registered_losses
+from fused_identities import fused_divergence
 from language_identities import LANGUAGE_IDENTITIES
 from loss_identities import IDENTITIES
 from registered_losses import EXAMPLES
 
 from kdjax import losses
 
-REGISTER = registered_losses.REGISTER + registered_language.LANGUAGE
+REGISTER = registered_losses.REGISTER + registered_language.LANGUAGE + registered_fused.FUSED
 NOT_LOSSES = registered_losses.NOT_LOSSES | registered_language.NOT_LOSSES
-IDENTITIES = IDENTITIES | LANGUAGE_IDENTITIES
+IDENTITIES = IDENTITIES | LANGUAGE_IDENTITIES | {'fused_divergence': fused_divergence}
 
 every_loss = pytest.mark.parametrize('number', range(len(REGISTER)), ids=[entry.label for entry in REGISTER])
 SEED = 20
