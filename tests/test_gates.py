@@ -20,12 +20,23 @@ MAY_IMPORT = {
     'streams': set(),
     'metrics': {'errors'},
     'models': {'errors', 'streams'},
-    'surgery': {'errors', 'models', 'metrics'},
+    'surgery': {'errors', 'streams', 'models', 'metrics'},
+    'decoding': {'errors', 'streams', 'models'},
     'data': {'errors', 'streams'},
     'view': {'errors', 'models'},
     'objectives': {'errors', 'losses', 'models', 'view'},
-    'teachers': {'errors', 'streams', 'models', 'view'},
-    'algorithms': {'errors', 'streams', 'losses', 'models', 'view', 'objectives', 'teachers'},
+    'teachers': {'errors', 'streams', 'losses', 'models', 'view'},
+    'algorithms': {
+        'errors',
+        'streams',
+        'losses',
+        'data',
+        'models',
+        'decoding',
+        'view',
+        'objectives',
+        'teachers',
+    },
     'stage': {'errors', 'algorithms'},
     'experiment': {'errors', 'stage'},
     'record': {'errors', 'experiment', 'metrics'},
@@ -37,6 +48,7 @@ MAY_IMPORT = {
         'models',
         'data',
         'surgery',
+        'decoding',
         'view',
         'objectives',
         'teachers',
@@ -51,7 +63,7 @@ MAY_IMPORT['cli'] = {*MAY_IMPORT, 'run', 'report'}
 STANDARD = set(sys.stdlib_module_names)
 OUTSIDE = {
     'losses': {'jax', 'jaxtyping', 'optax', 'einops'},
-    'algorithms': {'jax', 'jaxtyping', 'optax'},
+    'algorithms': {'jax', 'jaxlib', 'jaxtyping', 'numpy', 'optax'},
     'teachers': {'jax', 'jaxtyping'},
 }
 
