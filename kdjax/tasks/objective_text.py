@@ -52,12 +52,12 @@ class Spec:
         parts = [self._labels(softcaps[0])] if self.labels and not together else []
         for i, each in enumerate(self.divergences):
             hard = self.labels if together and not i else 0.0
-            parts.append(_term(each, hard, softcaps, cut))
+            parts.append(each.weight * _term(each, hard / each.weight, softcaps, cut))
         return functools.reduce(Objective.__add__, parts)
 
     def _labels(self, softcap: float | None) -> Objective:
         own = 'student.hidden', 'student.head', 'batch.label'
-        return term(losses.fused_divergence, *own, name=LABELS, hard_weight=self.labels, softcaps=(softcap,))
+        return self.labels * term(losses.fused_divergence, *own, name=LABELS, hard_weight=1.0, softcaps=(softcap,))
 
 
 def _term(
@@ -67,8 +67,8 @@ def _term(
         functools.partial(_compared, cut) if cut else losses.fused_divergence,
         'student.hidden', 'student.head', 'batch.label', 'teacher.hidden', 'teacher.head',
         name=divergence.name + f'+{LABELS}' * bool(hard_weight), divergence=divergence.pointwise,
-        weights=(divergence.weight,), hard_weight=hard_weight, temperature=divergence.temperature,
-        t_squared=divergence.t_squared, softcaps=softcaps,
+        hard_weight=hard_weight, temperature=divergence.temperature, t_squared=divergence.t_squared,
+        softcaps=softcaps,
     )  # fmt: skip
 
 
