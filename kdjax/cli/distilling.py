@@ -72,7 +72,7 @@ class Distill(Machine):
     evaluation_rows: int = 64
     """Rows of the validation split, and of the test split."""
     seed: int = 0
-    """Of the data's order."""
+    """Of the order of the data, and of adapters."""
     dry_run: bool = False
     """Print the plan and stop."""
     resume: str = 'auto'
