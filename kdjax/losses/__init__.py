@@ -9,6 +9,8 @@ published scalar.
 
 `standardize` transforms logits, and `memory_scores`, `memory_log_z`, `update_memory` keep a memory bank:
 these four are no losses, nor is what says 'Not a loss' of itself.
+
+`fused_divergence` takes its divergence from `kdjax.losses.pointwise`, a public module: values and slopes word by word.
 """
 
 from .acceptance import hybrid_acceptance, negative_log_acceptance

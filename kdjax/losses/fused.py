@@ -137,24 +137,32 @@ def _values(setting, hidden, head, label, taught, where):
 
 
 def _forward(setting, hidden, head, label, taught, where):
-    values, gradients = _with_gradient(setting, hidden, head, label, taught, where, where.astype(_wide(hidden, head)))
-    return values, (gradients, hidden, head, label, taught, where)
+    weights = where.astype(_wide(hidden, head))
+    rows = _dealt(setting, hidden, label, taught, where, weights)
+    shape, _ = _words_dealt(len(head))
+    start = (
+        jnp.zeros(rows[1].shape, weights.dtype),
+        jnp.zeros(rows[0].shape, weights.dtype),
+        jnp.zeros((*shape, head.shape[1]), weights.dtype),
+    )
+    values, *gradients = _passed(setting, head, taught, rows, start, len(rows[0]))
+    return _joined(values, len(label)), (gradients, hidden, head, label, taught, where)
 
 
 def _backward(setting, kept, cotangent):
-    gradients, hidden, head, label, taught, where = kept
+    """The gradient that is there, scaled, and no chunk more; where that is not it, all chunks once more, from zero.
+
+    One loop, of none or all chunks: so a gradient of the head's size is changed in place, where branches would copy it.
+    """
+    (of_hidden, of_head), hidden, head, label, taught, where = kept
     common = jnp.max(jnp.where(where, cotangent, -jnp.inf))
     common = jnp.where(jnp.any(where), common, 0.0)
     same = jnp.all(jnp.where(where, cotangent == common, True))
-
-    def scaled():
-        return jax.tree.map(lambda g: common * g, gradients)
-
-    def again():
-        weights = jnp.where(where, cotangent, 0.0)
-        return _with_gradient(setting, hidden, head, label, taught, where, weights)[1]
-
-    of_hidden, of_head = jax.lax.cond(same, scaled, again)
+    rows = _dealt(setting, hidden, label, taught, where, jnp.where(where, cotangent, 0.0))
+    start = jax.tree.map(lambda g: jnp.where(same, common * g, 0.0), (of_hidden, of_head))
+    values, chunks = jnp.zeros(rows[1].shape, common.dtype), jnp.where(same, 0, len(of_hidden))
+    _, of_hidden, of_head = _passed(setting, head, taught, rows, (values, *start), chunks)
+    of_hidden, of_head = _joined(of_hidden, len(label)), of_head.reshape(head.shape)
     nothing = jax.tree.map(jnp.zeros_like, taught)
     return of_hidden.astype(hidden.dtype), of_head.astype(head.dtype), None, nothing, None
 
@@ -162,20 +170,23 @@ def _backward(setting, kept, cotangent):
 _values.defvjp(_forward, _backward)
 
 
-def _with_gradient(setting, hidden, head, label, taught, where, weights):
-    """Values, and the gradient of sum_i weights_i value_i in the hidden states and the head, in float32."""
+def _passed(setting, head, taught, rows, start, chunks):
+    """(values, gradient of sum_i weight_i value_i in the hidden states, in the head) after so many chunks from `start`.
 
-    def one(added, rows):
-        *rows, weight = rows
-        value, slope = _chunk(setting, head, taught, rows)
-        slope = (slope * weight[:, None]).astype(hidden.dtype)
-        return _added(added, slope, rows[0], blocks), (value, _product('nv,vd->nd', slope, head))
+    The first two are set, chunk by chunk as they are dealt; the head's is added to.
+    """
+    (_, blocks), put = _words_dealt(len(head)), jax.lax.dynamic_update_index_in_dim
 
-    shape, blocks = _words_dealt(len(head))
-    zeros = jnp.zeros((*shape, head.shape[1]), _wide(hidden, head))
-    dealt = _dealt(setting, hidden, label, taught, where, weights)
-    of_head, (values, of_hidden) = jax.lax.scan(one, zeros, dealt)
-    return _joined(values, len(label)), (_joined(of_hidden, len(label)), of_head.reshape(head.shape))
+    def one(i, carry):
+        values, of_hidden, of_head = carry
+        *here, weight = jax.tree.map(lambda x: x[i], rows)
+        value, slope = _chunk(setting, head, taught, here)
+        slope = (slope * weight[:, None]).astype(here[0].dtype)
+        of_head = _added(of_head, slope, here[0], blocks)
+        of_hidden = put(of_hidden, _product('nv,vd->nd', slope, head), i, 0)
+        return put(values, value, i, 0), of_hidden, of_head
+
+    return jax.lax.fori_loop(0, chunks, one, start)
 
 
 def _added(of_head, slope, hidden, blocks):
