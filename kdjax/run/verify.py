@@ -127,7 +127,7 @@ def _summary(arm: Arm, artifacts: list[Artifact], costs: list[dict[str, float]],
     infos = [a.info for a in artifacts]
     if 'metrics' not in infos[0]:
         raise UserError(f"'{arm.stage.name}' measures nothing: let its call return (arrays, {{'metrics': by split}})")
-    curves = {'step': []}
+    curves: dict[str, Any] = {'step': []}
     if isinstance(arm.stage, Train):
         curves = {'step': infos[0]['curves']['step']}
         curves |= {n: [i['curves'][n] for i in infos] for n in infos[0]['curves'] if n != 'step'}
