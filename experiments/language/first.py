@@ -14,14 +14,14 @@ Students see 128 rows of a Markov language; the teacher learned from 512, of whi
 over-confident (accuracy 43 %, ece 0.18; c = 0.48). Like the paper's, all students begin as language models, with the
 same 150 steps on the labels, then 300 of their own.
 
-`kdjax verify first`: five minutes on 2 cores that a few others used; nothing was tuned but c. Five seeds, test split. As
-claimed FIRST is better calibrated than the labels, first - labels -13.4 [-21.8, -5.0] points of ece; not surely better
-than uncorrected, first - top +5.9 [-2.3, +14.0] points of ece, and worse than labels with one temperature, first -
-tempered +7.9 [+2.9, +13.0] points of ece. It adds no accuracy, first - labels +0.3 [-1.5, +2.1], where the whole
+`kdjax verify first`: five minutes on 2 cores that a few others used; nothing was tuned but c. Five seeds, test split.
+As claimed FIRST is better calibrated than the labels, first - labels -13.4 [-21.8, -5.0] points of ece; but if anything
+worse than uncorrected, first - top +5.9 [-2.3, +14.0] points of ece, and worse than labels with one temperature, first
+- tempered +7.9 [+2.9, +13.0] points of ece. It adds no accuracy, first - labels +0.3 [-1.5, +2.1], where the whole
 teacher adds much and is calibrated too: first - kd -17.3 [-20.1, -14.4], first - kd +9.8 [+3.8, +15.8] points of ece.
-S-bar teaches nothing of the other tokens, on which these students, unlike a large pretrained one, still put much.
-A first version, whose teacher saw the same 128 rows and knew less than the students (25 %, c = 1), had first - labels
-at -16 points of ece and -1.4 of accuracy; it was replaced because there was nothing to learn.
+The likely reason: S-bar teaches nothing of the other tokens, on which these students, unlike large pretrained ones,
+still put much. In a first version the teacher saw the same 128 rows and knew less than the students (25 %, c = 1): -16
+points of ece and -1.4 of accuracy against labels. It was replaced because there was nothing to learn.
 """
 
 import dataclasses
