@@ -12,7 +12,7 @@ Texts follow the first 16 bytes of the same rows. `overlap` is alpha = sum min(p
 accepted, along texts of the target written with this draft after held-out prompts; `block_length` is what came of it:
 bytes for each pass of the target at 4 drafts a round. Steps are equal; passes of the target are not.
 
-`kdjax verify distill_spec`: five minutes on 2 cores. Five seeds, test split: 62 % of drafts accepted without
+`kdjax verify distill_spec`: about five minutes on 2 cores. Five seeds, test split: 62 % of drafts accepted without
 distillation, 67 % with fkl_target, 2.26 and 2.50 bytes a pass. Distillation beats what CE can do: fkl - ce +4.2
 [+2.6, +5.8] points of overlap, rkl_own - ce +4.5 [+3.6, +5.3] points of overlap, rkl_own - seq_kd +1.7 [+1.1, +2.3]
 points of overlap. The divergence matters on own texts, tvd_own - fkl_own +2.2 [+1.5, +3.0] points of overlap; that
