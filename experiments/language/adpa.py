@@ -14,9 +14,9 @@ worth is y_w. `reward` is the mean worth of what the student writes after held-o
 from 0.1, 1, 3, g from 0.8, 1.6, 3.2 and the student's beta from 0.03, 0.1, 0.3, by the reward of one seed; a and g lie
 at the end of their grids.
 
-`kdjax verify adpa`: eight minutes on 2 cores with others at work. Five seeds, test split. As claimed, adpa - dckd +0.137
+`kdjax verify adpa`: eight minutes on 2 busy cores. Five seeds, test split. As claimed, adpa - dckd +0.137
 [+0.128, +0.145] of reward, dckd - kd +0.034 [+0.030, +0.039] of reward, adpa - dpo +0.094 [+0.069, +0.118] of reward,
-and clamping loses most of it, adpa - clamped +0.191 [+0.181, +0.200] of reward. The sum over all words gains nothing
+and clamping loses most of it, adpa - clamped +0.191 [+0.181, +0.200] of reward. The sum over all words shows no gain
 over the words drawn, adpa - sampled +0.011 [-0.030, +0.051] of reward, nor a start from dckd, which is trained twice as
 long, adpa_plus - adpa -0.012 [-0.031, +0.007] of reward. Reward is bought with the language, adpa - dckd +1.24 [+0.99,
 +1.49] of kl_truth. An earlier run on this split, a = 1 and g = 1.6, had the same verdicts.
