@@ -25,6 +25,7 @@ points of ece and -1.4 of accuracy against labels. It was replaced because there
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 
@@ -52,7 +53,7 @@ def arms(task: FIRST):
     begun = task.arm(hard_labels(), steps=task.start_steps, name='begun')['variables']['student']
     teacher = with_scale(task.cached_teacher(), top_k_scale(task, task.trained_teacher, k=task.k))
 
-    def arm(objective: Objective, **options: str):
+    def arm(objective: Objective, **options: Any):
         return task.arm(objective, teacher, start=begun, **options)
 
     def likeliest(logits: jax.Array):

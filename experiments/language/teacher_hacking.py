@@ -70,8 +70,8 @@ class TeacherHacking(OracleLM):
 
     def answered(self, name: str, each: int) -> Output:
         """As many answers of the teacher as there are rows, `each` to a prompt; written once for each seed."""
-        train, chosen = self.data['train'], np.arange(self.rows) // each
-        source = ArraySource({column: train[column][chosen] for column in COLUMNS})
+        rows = self.data['train'].take(np.arange(self.rows) // each)
+        source = ArraySource({column: rows[column] for column in COLUMNS})
         writer = self.writer('teacher', self.teacher)
         shapes = {n: jax.ShapeDtypeStruct(c.shape, c.dtype) for n, c in source.columns.items()}
         shapes['behaviour'] = jax.ShapeDtypeStruct((self.rows, self.length), np.float32)
@@ -90,7 +90,7 @@ def arms(task: TeacherHacking):
         return task.arm(kl(), told, start=task.warm, rollout=rollout, **options)
 
     def offline(name, each):
-        return dataclasses.replace(teacher, inputs=teacher.inputs | {'texts': task.answered(name, each)})
+        return dataclasses.replace(teacher, inputs={**teacher.inputs, 'texts': task.answered(name, each)})
 
     fixed, narrow = offline('answers', 1), offline('narrow_answers', task.answers)
     theirs, own = task.writer('teacher', task.teacher), task.writer('student', task.student)

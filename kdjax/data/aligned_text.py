@@ -10,7 +10,7 @@ import numpy as np
 
 from kdjax.data import corpora
 from kdjax.data.alignment import NONE, aligned, pieces
-from kdjax.data.dataset import SPLITS, ArraySource
+from kdjax.data.dataset import SPLITS, ArraySource, Source
 from kdjax.data.documents import Document
 from kdjax.data.text import TextDataset
 from kdjax.data.tokenizers import Tokenizer
@@ -57,8 +57,9 @@ def load_aligned(
 def teachers_side(dataset: TextDataset, tokenizer: Tokenizer) -> TextDataset:
     """The teacher's columns alone, under their plain names."""
 
-    def side(source: ArraySource) -> ArraySource:
-        return ArraySource({name: source[TEACHER + name] for name in ('tokens', 'segment', 'counted')})
+    def side(source: Source) -> ArraySource:
+        columns = source.take(np.arange(len(source)))
+        return ArraySource({name: columns[TEACHER + name] for name in ('tokens', 'segment', 'counted')})
 
     splits = {split: side(source) for split, source in dataset.splits.items()}
     length = splits['train']['tokens'].shape[1] - 1

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdjax.algorithms.algorithm import Batch
-from kdjax.algorithms.players import Evaluates
 from kdjax.algorithms.rollouts import Rollout, unrolled
 from kdjax.algorithms.stored_texts import write
 from kdjax.algorithms.writing import continued, first_tokens, written
@@ -112,7 +111,7 @@ class Drafting(ByteLM):
         """Rows are prompts, and the student says what follows."""
         return written({'student': self.language_model(self.student)}, first_tokens(self.prompt))
 
-    def evaluated(self) -> Evaluates:
+    def evaluated(self) -> Callable[[View], dict[str, jax.Array]]:
         return said_of_drafts
 
     def measure(self) -> Callable[..., dict[str, float]]:

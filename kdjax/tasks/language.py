@@ -15,7 +15,7 @@ import optax
 
 from kdjax import losses, teachers
 from kdjax.algorithms import Player, play
-from kdjax.algorithms.players import Evaluates, Prepare
+from kdjax.algorithms.players import Prepare
 from kdjax.data.batches import evaluation_batches
 from kdjax.data.dataset import Dataset
 from kdjax.data.text_batch import prepare_text
@@ -85,7 +85,7 @@ class Language(Task):
     def prepared(self) -> Prepare:
         return prepare
 
-    def evaluated(self) -> Evaluates:
+    def evaluated(self) -> Callable[[View], dict[str, jax.Array]]:
         return said_of_tokens
 
     def measure(self) -> Callable[..., dict[str, float]]:

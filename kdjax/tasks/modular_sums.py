@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,7 +14,6 @@ import numpy as np
 
 from kdjax import losses, teachers
 from kdjax.algorithms.algorithm import Batch
-from kdjax.algorithms.players import Evaluates
 from kdjax.algorithms.rollouts import Rollout
 from kdjax.algorithms.writing import first_tokens, written
 from kdjax.data.dataset import SPLITS, ArraySource, Dataset, Origin
@@ -120,7 +119,7 @@ class ModularSums(Language):
         own = written({'student': self.language_model(self.student)}, first_tokens(1))
         return super().play(*given, evaluated_on=own, **options)
 
-    def evaluated(self) -> Evaluates:
+    def evaluated(self) -> Callable[[View], dict[str, jax.Array]]:
         def said(view: View) -> dict[str, jax.Array]:
             answer = view['batch.tokens'], view['batch.label']
             spent = jnp.sum(losses.kl_reverse(view['student'], view[JUDGE]), axis=-1)

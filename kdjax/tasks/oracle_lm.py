@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from kdjax import losses, teachers
-from kdjax.algorithms.players import Evaluates
 from kdjax.data.dataset import first_rows
 from kdjax.data.markov import Markov, markov
 from kdjax.models.model import Outputs
@@ -66,7 +66,7 @@ class OracleLM(Language):
         """The language itself as a teacher: its logits are the true log-probabilities."""
         return Bound(teachers.oracle(lambda batch: Outputs(self.data.truth(batch['tokens']))), {})
 
-    def evaluated(self) -> Evaluates:
+    def evaluated(self) -> Callable[[View], dict[str, jax.Array]]:
         def said(view: View) -> dict[str, jax.Array]:
             truth = self.data.truth(jnp.asarray(view['batch.tokens']))
             return said_of_tokens(view) | {'kl_truth': losses.kl_forward(view['student'], truth)}

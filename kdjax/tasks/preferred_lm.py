@@ -14,7 +14,7 @@ import numpy as np
 from kdjax import losses
 from kdjax.algorithms import Player
 from kdjax.algorithms.algorithm import Batch
-from kdjax.algorithms.players import Evaluates, Prepare
+from kdjax.algorithms.players import Prepare
 from kdjax.algorithms.rollouts import Rollout
 from kdjax.algorithms.writing import first_tokens, written
 from kdjax.data.markov import Markov
@@ -79,7 +79,7 @@ class PreferredLM(OracleLM):
     def prepared(self) -> Prepare:
         return prepare_pairs
 
-    def evaluated(self) -> Evaluates:
+    def evaluated(self) -> Callable[[View], dict[str, jax.Array]]:
         def said(view: View) -> dict[str, jax.Array]:
             log_s = jax.nn.log_softmax(view['student'])
             truth = self.teacher_data.truth(jnp.asarray(view['batch.tokens']))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from kdjax import data, losses, teachers
-from kdjax.algorithms.players import Evaluates, Prepare
+from kdjax.algorithms.players import Prepare
 from kdjax.data.aligned_text import TEACHER, load_aligned, teachers_side
 from kdjax.data.text import TextDataset
 from kdjax.data.text_batch import prepare_text
@@ -87,7 +87,7 @@ class TwoTokenizers(ByteLM):
     def prepared(self) -> Prepare:
         return prepare
 
-    def evaluated(self) -> Evaluates:
+    def evaluated(self) -> Callable[[View], dict[str, jax.Array]]:
         return said_of_bytes
 
     def alm(self, *, temperature: float = 100.0, debiased: bool = True) -> Objective:
@@ -150,7 +150,7 @@ def said_of_bytes(view: View) -> dict[str, jax.Array]:
     chunk, chunks = view['batch.chunk'], view['batch.compared'].shape[-1]
     where = view['batch.where'] & (chunk >= 0)
     sides = _said('student', ''), _said(JUDGE, TEACHER)
-    ours, theirs = (_likelihoods(*(view[address] for address in side), chunks) for side in sides)
+    ours, theirs = (_likelihoods([view[address] for address in side], chunks) for side in sides)
     size = losses.chunk_log_probs(jnp.where(where, 1.0, 0.0), chunk, chunks=chunks)
 
     def shares(values: jax.Array) -> jax.Array:
@@ -168,13 +168,15 @@ def _said(player: str, side: str) -> tuple[str, ...]:
     return player, *(f'batch.{side}{name}' for name in LABELS)
 
 
-def _likelihoods(logits: jax.Array, label: jax.Array, where: jax.Array, chunk: jax.Array, chunks: int) -> jax.Array:
+def _likelihoods(said: Sequence[jax.Array], chunks: int) -> jax.Array:
+    """Of each chunk, from what `_said` names."""
+    logits, label, where, chunk = said
     return losses.chunk_log_probs(-losses.cross_entropy(logits, label, where=where), chunk, chunks=chunks)
 
 
 def _alm(*said: Any, temperature: float, begins: tuple[Any, Any] | None) -> jax.Array:
     sides, chunks = (said[:4], said[4:8]), said[8].shape[-1]
-    ours, theirs = (_likelihoods(*side, chunks) for side in sides)
+    ours, theirs = (_likelihoods(side, chunks) for side in sides)
     if begins is not None:
         after = [
             losses.last_of_chunks(
