@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def reliability(confidence: np.ndarray, hit: np.ndarray, *, bins: int = 15) -> C
     )
 
 
-def confidences(said: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def confidences(said: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Confidence and what came true, `[examples]` each, of what an algorithm evaluates on a split.
 
     A classifier gives logits as `student` and `label`; a language model `confidence`, `hit` and `where` of tokens.

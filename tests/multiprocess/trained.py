@@ -66,7 +66,7 @@ def algorithm():
 def train(layout: Layout, source: Any, steps: int = STEPS) -> dict[str, Any]:
     """Losses (their bits) and orders by step, and what was read of the source for them."""
     program = Program(algorithm(), chunk=4, layout=layout)
-    weights = named('mlp-16', **SHAPE).init(jax.random.key(1), in_memory().image[:BATCH])
+    weights = named('mlp-16', **SHAPE).init(jax.random.key(1), in_memory()['image'][:BATCH])
     rows: list[dict[str, float]] = []
     events = Events(log_every=1, on_log=lambda step, row: rows.append(row))
     fit(program, source, batch=BATCH, steps=steps, seed=SEED, frozen=program.place({'teacher': weights}), events=events)
