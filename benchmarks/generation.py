@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import itertools
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from timing import Contestant, arguments, conclude, interleaved, ratio
+from timing import Contestant, arguments, conclude, interleaved, ratio, timed
 
 from kdjax.decoding import PLAIN, LanguageModel, Sampling, generate, pad_prompts
 from kdjax.models.decoder import decoder
@@ -80,16 +79,6 @@ def peer(setting: dict[str, int], case: str) -> Contestant:
         return said
 
     return timed(text)
-
-
-def timed(text: Callable[[], Any]) -> Contestant:
-    def run(steps: int) -> float:
-        start = time.perf_counter()
-        for _ in range(steps):
-            text()
-        return time.perf_counter() - start
-
-    return run
 
 
 def contestants(setting: dict[str, int]) -> Iterator[tuple[str, Contestant]]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from language import distillation, llama, sentences, weights
-from timing import Contestant, arguments, conclude, interleaved, ratio
+from timing import Contestant, arguments, conclude, interleaved, ratio, timed
 
 from kdjax.algorithms import Algorithm, Player, play
 from kdjax.losses.pointwise import jsd
@@ -105,16 +103,6 @@ def parameters(setting: dict[str, Any]) -> int:
     """Of our student."""
     shapes = jax.eval_shape(lambda: models(setting)[0].init(jax.random.key(SEED), jnp.zeros((1, 8), jnp.int32)))
     return sum(x.size for x in jax.tree.leaves(shapes['params']))
-
-
-def timed(once: Callable[[], None]) -> Contestant:
-    def run(steps: int) -> float:
-        start = time.perf_counter()
-        for _ in range(steps):
-            once()
-        return time.perf_counter() - start
-
-    return run
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import argparse
 import json
 import operator
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,18 @@ def arguments(description: str | None, *, repeats: int) -> argparse.Namespace:
     parser.add_argument('--repeats', type=int, default=repeats, help='rounds of one turn each')
     parser.add_argument('--smoke', action='store_true', help='tiny sizes: it works, it measures nothing')
     return parser.parse_args()
+
+
+def timed(once: Callable[[], Any]) -> Contestant:
+    """A contestant whose step is one call."""
+
+    def run(steps: int) -> float:
+        start = time.perf_counter()
+        for _ in range(steps):
+            once()
+        return time.perf_counter() - start
+
+    return run
 
 
 def interleaved(

@@ -11,14 +11,13 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from timing import Contestant, arguments, conclude, interleaved, ratio
+from timing import arguments, conclude, interleaved, ratio, timed
 
 from kdjax import losses
 from kdjax.losses import pointwise
@@ -138,16 +137,6 @@ def torch_peers(case: dict[str, Any], arrays: Arrays) -> dict[str, Callable[[], 
         return float(value.detach())
 
     return {name: functools.partial(call, loss) for name, loss in (('torch', plain), ('liger', liger), ('trl', trl))}
-
-
-def timed(call: Callable[[], float]) -> Contestant:
-    def run(steps: int) -> float:
-        start = time.perf_counter()
-        for _ in range(steps):
-            call()
-        return time.perf_counter() - start
-
-    return run
 
 
 def measured(name: str, setting: dict[str, int], *, repeats: int) -> dict[str, float]:
