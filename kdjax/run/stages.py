@@ -169,9 +169,10 @@ class Executor:
         """What the stage's metrics are compared with, by split."""
         return None if stage.reference is None else stage.reference.of(self.run(stage.reference.stage, seed).arrays)
 
-    def cost(self, stage: Train, seed: int) -> dict[str, float]:
+    def cost(self, stage: Train | Compute, seed: int) -> dict[str, float]:
         """What an arm cost: its last stage, and the work of the stages that were trained for this seed on the way."""
-        cost = dict(self.run(stage, seed).info['cost'])
+        own = self.run(stage, seed).info['cost'] if isinstance(stage, Train) else dict.fromkeys(ADDS_UP, 0.0)
+        cost = dict(own)
         for (before,) in graph(stage).values():
             if isinstance(before, Train) and before is not stage and not before.shared:
                 spent = self.run(before, seed).info['cost']

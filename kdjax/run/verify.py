@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,9 +17,9 @@ from kdjax.record import VERSION, judge, overall
 from kdjax.run import identity
 from kdjax.run.fit import Events
 from kdjax.run.layout import Layout, single
-from kdjax.run.stages import ADDS_UP, EVENTS, Executor, said_seeds
+from kdjax.run.stages import EVENTS, Executor, said_seeds
 from kdjax.run.store import Store
-from kdjax.stage import Artifact, Compute, Train, graph
+from kdjax.stage import Artifact, Train
 
 DISAGREEMENTS = 24
 """How many test images on which teacher and student disagree are listed for the report."""
@@ -73,7 +72,7 @@ def verify(
 
 
 def _record(asked: Verification, arms: Mapping[str, Arm], done, seeds: list[int], executor: Executor) -> dict[str, Any]:
-    costs = {name: [_cost(arm.stage, seed, executor) for seed in seeds] for name, arm in arms.items()}
+    costs = {name: [executor.cost(arm.stage, seed) for seed in seeds] for name, arm in arms.items()}
     summaries = {name: _summary(arm, done[name], costs[name], asked.split) for name, arm in arms.items()}
     claims = [
         judge(c, _metric(summaries, c.left, c.metric), _metric(summaries, c.right, c.metric))
@@ -112,15 +111,6 @@ def _metric(summaries: Mapping[str, Any], arm: str, metric: str) -> list[float]:
     if metric not in metrics:
         raise unknown(f"metric of arm '{arm}'", metric, metrics)
     return metrics[metric]
-
-
-def _cost(stage: Train | Compute, seed: int, executor: Executor) -> dict[str, float]:
-    """What an arm cost; of one that ends in a computation, what was trained for this seed before."""
-    if isinstance(stage, Train):
-        return executor.cost(stage, seed)
-    before = [made for (made,) in graph(stage).values() if isinstance(made, Train) and not made.shared]
-    spent = [executor.run(made, seed).info['cost'] for made in before]
-    return {name: math.fsum(cost.get(name, 0.0) for cost in spent) for name in ADDS_UP}
 
 
 def _summary(arm: Arm, artifacts: list[Artifact], costs: list[dict[str, float]], split: str) -> dict[str, Any]:
