@@ -1,6 +1,25 @@
 """Strict modes for every test: ranks never promote, dtypes never promote, warnings are errors (see pyproject.toml)."""
 
+import os
+import signal
+
 import jax
+import pytest
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
+
+
+@pytest.fixture
+def signalled(monkeypatch):
+    """SIGTERM once, when the row of step 3 is written."""
+    from kdjax.run.session import Session  # after the hooks that check types
+
+    log, sent = Session._log, []
+
+    def logged(self, step, row):
+        log(self, step, row)
+        if step == 3 and not sent:
+            sent.append(os.kill(os.getpid(), signal.SIGTERM))
+
+    monkeypatch.setattr(Session, '_log', logged)

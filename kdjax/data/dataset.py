@@ -115,12 +115,15 @@ def first_rows(dataset: D, rows: int) -> D:
     train = dataset['train']
     if not 1 <= rows <= len(train):
         raise UserError(f"{rows} rows of the train split of '{dataset.name}': choose from 1 to {len(train)}")
-    taken = train.take(np.arange(rows))
-    source = ArraySource({name: column for name, column in taken.items() if name != 'index'})
+    source = in_rows(train, np.arange(rows))
     identity = hashlib.sha256(f'{dataset.identity} {rows}'.encode()).hexdigest()
     return dataclasses.replace(dataset, splits={**dataset.splits, 'train': source}, identity=identity)
 
 
+def in_rows(source: Source, rows: np.ndarray) -> ArraySource:
+    """These rows of a split, in memory, as a split of their own."""
+    return ArraySource({name: column for name, column in source.take(rows).items() if name != 'index'})
+
+
 def _read(source: Source) -> ArraySource:
-    whole = source.arrays or source.take(np.arange(len(source)))
-    return ArraySource({name: column for name, column in whole.items() if name != 'index'})
+    return source if isinstance(source, ArraySource) else in_rows(source, np.arange(len(source)))

@@ -7,8 +7,7 @@ from jaxtyping import Array, Bool, Float
 
 from ._categorical import kl, log_probs, scaled
 from ._checks import Number, between
-
-SMALLEST_BETA = 1e-3  # below it, float32 keeps fewer than four digits of D / beta
+from .pointwise import SMALLEST_BETA
 
 
 def kl_forward(

@@ -16,7 +16,7 @@ import optax
 from kdjax import data, teachers
 from kdjax.algorithms import Algorithm, Player, play
 from kdjax.data import corpora
-from kdjax.data.dataset import ArraySource
+from kdjax.data.dataset import in_rows
 from kdjax.data.text import TextDataset
 from kdjax.data.text_batch import prepare_text
 from kdjax.errors import UserError
@@ -154,6 +154,5 @@ def _with_fewer(loaded: TextDataset, rows: int) -> TextDataset:
     splits = dict(loaded.splits)
     for split in HELD_OUT:
         here = len(splits[split])
-        taken = splits[split].take(np.arange(min(rows, here)) * here // min(rows, here))
-        splits[split] = ArraySource({name: column for name, column in taken.items() if name != 'index'})
+        splits[split] = in_rows(splits[split], np.arange(min(rows, here)) * here // min(rows, here))
     return dataclasses.replace(loaded, splits=splits)

@@ -16,7 +16,7 @@ from kdjax.algorithms.algorithm import Batch
 from kdjax.algorithms.rollouts import Rollout, unrolled
 from kdjax.algorithms.stored_texts import write
 from kdjax.algorithms.writing import continued, first_tokens, written
-from kdjax.data.dataset import ArraySource, Source
+from kdjax.data.dataset import ArraySource, Source, in_rows
 from kdjax.data.text import TextDataset
 from kdjax.decoding import Prompts, speculate
 from kdjax.objectives import hard_labels
@@ -123,10 +123,10 @@ def with_noise(dataset: TextDataset, share: float) -> TextDataset:
     draw = np.random.default_rng(0)
 
     def noisy(source: Source) -> ArraySource:
-        columns = {name: column for name, column in source.take(np.arange(len(source))).items() if name != 'index'}
+        columns = in_rows(source, np.arange(len(source))).columns
         tokens = columns['tokens']
         other = draw.integers(0, dataset.vocabulary, tokens.shape, tokens.dtype)
-        return ArraySource(columns | {'tokens': np.where(draw.random(tokens.shape) < share, other, tokens)})
+        return ArraySource({**columns, 'tokens': np.where(draw.random(tokens.shape) < share, other, tokens)})
 
     identity = hashlib.sha256(f'{dataset.identity} noise {share}'.encode()).hexdigest()
     splits = {name: noisy(source) for name, source in dataset.splits.items()}

@@ -1,9 +1,7 @@
 """`kdjax distill` from a checkpoint to a checkpoint: stopped and gone on with, exported, refused wrong input."""
 
 import json
-import os
 import shutil
-import signal
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +13,6 @@ from kdjax.data.tokenizers import BPETokenizer
 from kdjax.models.checkpoints import load, write_checkpoint
 from kdjax.models.decoder import DecoderConfig, decoder, gpt2_config
 from kdjax.models.encoder import EncoderConfig, encoder
-from kdjax.run.session import Session
 
 WORDS = 270
 TEACHER = DecoderConfig(WORDS, 16, 3, 4, 24, kv_heads=2, context=64, tied=False)
@@ -67,19 +64,6 @@ def refused(distil, home):
         return err
 
     return call
-
-
-@pytest.fixture
-def signalled(monkeypatch):
-    """SIGTERM once, when the row of step 3 is written."""
-    log, sent = Session._log, []
-
-    def logged(self, step, row):
-        log(self, step, row)
-        if step == 3 and not sent:
-            sent.append(os.kill(os.getpid(), signal.SIGTERM))
-
-    monkeypatch.setattr(Session, '_log', logged)
 
 
 def logits(folder, tokens):

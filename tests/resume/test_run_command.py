@@ -2,14 +2,12 @@
 
 import json
 import os
-import signal
 
 import pytest
 
 from kdjax.cli import commands
 from kdjax.cli.main import main
 from kdjax.run import lock
-from kdjax.run.session import Session
 
 EXPERIMENT = """
 import dataclasses
@@ -55,19 +53,6 @@ def refused(kdjax):
         return err
 
     return call
-
-
-@pytest.fixture
-def signalled(monkeypatch):
-    """SIGTERM once, when the row of step 3 is written."""
-    log, sent = Session._log, []
-
-    def logged(self, step, row):
-        log(self, step, row)
-        if step == 3 and not sent:
-            sent.append(os.kill(os.getpid(), signal.SIGTERM))
-
-    monkeypatch.setattr(Session, '_log', logged)
 
 
 def test_sigterm_saves_exits_75_and_the_same_command_goes_on_to_the_same_end(kdjax, signalled, tmp_path):
