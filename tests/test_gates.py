@@ -23,6 +23,7 @@ MAY_IMPORT = {
     'surgery': {'errors', 'streams', 'models', 'metrics'},
     'decoding': {'errors', 'streams', 'models'},
     'data': {'errors', 'streams'},
+    'renderers': {'errors', 'streams', 'models', 'data', 'metrics'},
     'view': {'errors', 'models'},
     'objectives': {'errors', 'losses', 'models', 'view'},
     'teachers': {'errors', 'streams', 'losses', 'models', 'view'},
@@ -49,6 +50,7 @@ MAY_IMPORT = {
         'data',
         'surgery',
         'decoding',
+        'renderers',
         'view',
         'objectives',
         'teachers',
@@ -126,9 +128,7 @@ def test_no_file_does_two_things(path):
 
 
 def tracked() -> list[pathlib.Path]:
-    listed = subprocess.run(
-        ['git', 'ls-files', '-co', '--exclude-standard'], cwd=ROOT, capture_output=True, text=True
-    )
+    listed = subprocess.run(['git', 'ls-files', '-co', '--exclude-standard'], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip('not a git checkout')
     return [ROOT / line for line in listed.stdout.splitlines() if (ROOT / line).is_file()]

@@ -1,0 +1,29 @@
+"""Differentiable renderers behind one interface: parameters, a camera and a key in, an image out."""
+
+from kdjax.renderers.cameras import Orbit as Orbit
+from kdjax.renderers.cameras import Warp as Warp
+from kdjax.renderers.cameras import check_camera as check_camera
+from kdjax.renderers.cameras import crop as crop
+from kdjax.renderers.cameras import orbit as orbit
+from kdjax.renderers.cameras import stacked as stacked
+from kdjax.renderers.cameras import whole as whole
+from kdjax.renderers.fields import Ball as Ball
+from kdjax.renderers.fields import FourierDensity as FourierDensity
+from kdjax.renderers.fields import Voxels as Voxels
+from kdjax.renderers.fourier import FourierField as FourierField
+from kdjax.renderers.noise import footprints as footprints
+from kdjax.renderers.noise import on_canvas as on_canvas
+from kdjax.renderers.noise import refreshed as refreshed
+from kdjax.renderers.noise import view_noise as view_noise
+from kdjax.renderers.pixels import Pixels as Pixels
+from kdjax.renderers.renderer import Renderer as Renderer
+from kdjax.renderers.renderer import Traced as Traced
+from kdjax.renderers.renderer import check_images as check_images
+from kdjax.renderers.renderer import check_seen as check_seen
+from kdjax.renderers.renderer import particles as particles
+from kdjax.renderers.renderer import render_each as render_each
+from kdjax.renderers.renderer import render_views as render_views
+from kdjax.renderers.splats_2d import Splats2D as Splats2D
+from kdjax.renderers.splats_3d import Splats3D as Splats3D
+from kdjax.renderers.strokes import Strokes as Strokes
+from kdjax.renderers.volume import Volume as Volume
