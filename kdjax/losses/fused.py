@@ -6,7 +6,6 @@ student and a live teacher where a backward pass that makes the logits again nee
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 
@@ -14,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
-from . import _checks, _rows
+from . import _checks, _fused_blocks, _fused_rows, _rows
+from ._fused_rows import in_precision, product, wide
 from .pointwise import Pointwise, kl_forward
 
 LOGITS_AT_ONCE = {'cpu': 2**24}
@@ -26,20 +26,6 @@ ON_ACCELERATORS = 2**28
 WORDS_AT_ONCE = {'cpu': 2**12}
 """Words whose gradients are added to the head's at once. XLA's CPU backend makes a product first and adds it then: as a
 whole it would be a second head's gradient, in memory and through it. Elsewhere all words at once."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Setting:
-    """All that is no array. softcaps: of the student, then of the teachers."""
-
-    divergence: Pointwise
-    weights: tuple[float, ...]
-    hard_weight: float
-    temperature: float
-    factor: float
-    softcaps: tuple[float | None, ...]
-    words: int
-    chunk: int
 
 
 def fused_divergence(
@@ -55,6 +41,8 @@ def fused_divergence(
     softcaps: tuple[float | None, ...] | None = None,
     vocabulary: int | None = None,
     chunk: int | None = None,
+    words_at_once: int | None = None,
+    precision: str = 'float32',
     where: Bool[Array, ...] | None = None,
 ) -> Float[Array, '*batch']:
     """sum_j weight_j D(p_j, s) + hard_weight (-log s_label), one value in nats for each token, in float32.
@@ -73,9 +61,15 @@ def fused_divergence(
         softcaps: logits become cap * tanh(logits / cap); of the student and each teacher, None where there is none.
         vocabulary: how many entries of the heads are words; the others are padding, -inf on both sides.
         chunk: tokens whose logits are held at once.
+        words_at_once: words of these, for a vocabulary that is too large for even a few tokens: the logits are then
+            made three times. All at once unless given; on several devices that share the words, of each device.
+        precision: of logits, softmax and slope. float32 leaves an error of about 1e-7 of the logits in the slope s - p,
+            so of 1e-4 or 1e-3 of the gradient once student and teacher differ by a hundredth or a thousandth; float64
+            keeps 1e-6 there, at the speed that the device has for it.
         where: the tokens that count; what the others hold reaches no value and no gradient.
 
-    Raises ValueError on shapes that do not fit, heads of different vocabularies, temperature <= 0 and odd teachers.
+    Raises ValueError on shapes that do not fit, heads of different vocabularies, temperature <= 0, an unknown precision
+    and odd teachers.
     Source: the divergences' own; the reduction is left to the caller, over the tokens of the whole batch.
     """
     _checks.positive('temperature', temperature)
@@ -83,10 +77,13 @@ def fused_divergence(
     _checks.mask_shape(where, label.shape)
     words = student_head.shape[0] if vocabulary is None else vocabulary
     _checks.between('vocabulary', words, 1, student_head.shape[0])
-    setting = _Setting(
+    _checks.one_of('precision', precision, ('float32', 'float64'))
+    if words_at_once is not None:
+        _checks.between('words_at_once', words_at_once, 1, student_head.shape[0])
+    setting = _fused_rows.Setting(
         divergence, _one_each('weights', weights, 1.0, len(pairs)), float(hard_weight), float(temperature),
         float(temperature) ** 2 if t_squared else 1.0, _one_each('softcaps', softcaps, None, len(pairs) + 1), words,
-        min(chunk or _tokens_at_once(student_head.shape[0]), label.size),
+        min(chunk or _tokens_at_once(words_at_once or student_head.shape[0]), label.size), words_at_once, precision,
     )  # fmt: skip
     mask = jnp.ones(label.shape, bool) if where is None else where
 
@@ -130,14 +127,16 @@ def _one_each(name, given, default, count):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _values(setting, hidden, head, label, taught, where):
+    value = in_precision(setting, _by_words(setting)[0] if setting.words_at_once else _whole(setting)[0])
+
     def one(_, rows):
-        return None, _chunk(setting, head, taught, rows)[0]
+        return None, value(head, taught, rows)
 
     return _joined(jax.lax.scan(one, None, _dealt(setting, hidden, label, taught, where))[1], len(label))
 
 
 def _forward(setting, hidden, head, label, taught, where):
-    weights = where.astype(_wide(hidden, head))
+    weights = where.astype(wide(hidden, head))
     rows = _dealt(setting, hidden, label, taught, where, weights)
     shape, _ = _words_dealt(len(head))
     start = (
@@ -175,18 +174,47 @@ def _passed(setting, head, taught, rows, start, chunks):
 
     The first two are set, chunk by chunk as they are dealt; the head's is added to.
     """
-    (_, blocks), put = _words_dealt(len(head)), jax.lax.dynamic_update_index_in_dim
+    put = jax.lax.dynamic_update_index_in_dim
+    step = in_precision(setting, _by_words(setting)[1] if setting.words_at_once else _whole(setting)[1])
 
     def one(i, carry):
         values, of_hidden, of_head = carry
         *here, weight = jax.tree.map(lambda x: x[i], rows)
-        value, slope = _chunk(setting, head, taught, here)
-        slope = (slope * weight[:, None]).astype(here[0].dtype)
-        of_head = _added(of_head, slope, here[0], blocks)
-        of_hidden = put(of_hidden, _product('nv,vd->nd', slope, head), i, 0)
-        return put(values, value, i, 0), of_hidden, of_head
+        value, of_rows, of_head = step(head, taught, here, weight, of_head)
+        return put(values, value, i, 0), put(of_hidden, of_rows, i, 0), of_head
 
     return jax.lax.fori_loop(0, chunks, one, start)
+
+
+def _whole(setting):
+    """The values of a chunk, and (values, gradient in its hidden states, the head's with it): a vocabulary at once."""
+
+    def value(head, taught, rows):
+        return _fused_rows.chunk(setting, head, taught, rows)[0]
+
+    def step(head, taught, rows, weight, of_head):
+        value, slope = _fused_rows.chunk(setting, head, taught, rows)
+        slope = (slope * weight[:, None]).astype(rows[0].dtype)
+        return value, product('nv,vd->nd', slope, head), _added(of_head, slope, rows[0], _words_dealt(len(head))[1])
+
+    return value, step
+
+
+def _by_words(setting):
+    """The same, by blocks of words."""
+
+    def blocks(head, taught, rows):
+        shape, _ = _words_dealt(len(head))
+        heads = tuple(w.reshape(*shape, w.shape[1]) for w in (head, *(w for _, w in taught)))
+        return _fused_blocks.Blocks(setting, heads, rows)
+
+    def value(head, taught, rows):
+        return _fused_blocks.values(blocks(head, taught, rows))
+
+    def step(head, taught, rows, weight, of_head):
+        return _fused_blocks.added(blocks(head, taught, rows), weight, of_head)
+
+    return value, step
 
 
 def _added(of_head, slope, hidden, blocks):
@@ -197,7 +225,7 @@ def _added(of_head, slope, hidden, blocks):
     def block(i, of_head):
         before = jax.lax.dynamic_slice_in_dim(of_head, i * size, size, axis)
         here = jax.lax.dynamic_slice_in_dim(slope, i * size, size, axis + 1)
-        after = before + _product('n...v,nd->...vd', here, hidden)
+        after = before + product('n...v,nd->...vd', here, hidden)
         return jax.lax.dynamic_update_slice_in_dim(of_head, after, i * size, axis)
 
     return jax.lax.fori_loop(0, blocks, block, of_head)
@@ -212,51 +240,6 @@ def _words_dealt(words):
     each = words // parts
     fewest = math.ceil(each / WORDS_AT_ONCE.get(jax.default_backend(), each))
     return (parts, each) if parts > 1 else (each,), next((n for n in range(fewest, 8 * fewest) if each % n == 0), 1)
-
-
-def _product(axes, a, b):
-    """Accumulated in float32 at least; factors of one type are taken as they are."""
-    wide = _wide(a, b)
-    if a.dtype != b.dtype:
-        a, b = a.astype(wide), b.astype(wide)
-    return jnp.einsum(axes, a, b, preferred_element_type=wide)
-
-
-def _wide(*arrays):
-    return jnp.float64 if any(x.dtype == jnp.float64 for x in arrays) else jnp.float32
-
-
-def _chunk(setting, head, taught, rows):
-    """Values `[chunk]`, and their gradient in the student's logits `[chunk, vocabulary]`, in float32."""
-    hidden, label, taught_rows, where = rows
-    logits, capped = _logits(setting, hidden, head, setting.softcaps[0])
-    log_s = jax.nn.log_softmax(logits / setting.temperature)
-    s = jnp.exp(log_s)
-    value, slope = jnp.zeros(label.shape, s.dtype), jnp.zeros_like(s)
-    for weight, cap, h, (_, w) in zip(setting.weights, setting.softcaps[1:], taught_rows, taught, strict=True):
-        log_p = jax.nn.log_softmax(_logits(setting, h, w, cap)[0] / setting.temperature)
-        v, d = setting.divergence(log_p.astype(log_s.dtype), log_s)
-        value = value + weight * setting.factor * jnp.sum(v, axis=-1)
-        slope = slope + weight * setting.factor / setting.temperature * d
-    slope = slope - s * jnp.sum(slope, axis=-1, keepdims=True)
-    if setting.hard_weight:
-        log_q = log_s if setting.temperature == 1 else jax.nn.log_softmax(logits)
-        here = jnp.arange(log_q.shape[-1], dtype=label.dtype)[None, :] == label[:, None]
-        value = value - setting.hard_weight * jnp.sum(jnp.where(here, log_q, 0.0), axis=-1)
-        slope = slope + setting.hard_weight * (jnp.exp(log_q) - here.astype(log_q.dtype))
-    return jnp.where(where, value, 0.0), slope * capped
-
-
-def _logits(setting, hidden, head, cap):
-    """Logits, and their slope in what they were before the cap."""
-    logits = _product('nd,vd->nv', hidden, head)
-    slope = jnp.ones((), logits.dtype)
-    if cap is not None:
-        bent = jnp.tanh(logits / cap)
-        logits, slope = cap * bent, 1 - bent**2
-    if setting.words < head.shape[0]:
-        logits = jnp.where(jnp.arange(head.shape[0])[None, :] < setting.words, logits, -jnp.inf)
-    return logits, slope
 
 
 def _dealt(setting, hidden, label, taught, where, *weights):

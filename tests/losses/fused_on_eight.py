@@ -25,10 +25,15 @@ MESHES = {'data': (8, 1), 'tensor': (1, 8), 'both': (4, 2)}
 fused.WORDS_AT_ONCE = {'cpu': 128}  # so that each device has blocks
 
 
-def step(h, w, t, u, label, where, uneven):
+HOW: dict[str, dict[str, int]] = {'even': {}, 'uneven': {}, 'by words': {'words_at_once': 200}}
+
+
+def step(h, w, t, u, label, where, how):
+    options = {'divergence': jsd(0.3), 'hard_weight': 0.2, 'where': where, 'chunk': CHUNK, **HOW[how]}
+
     def total(h, w):
-        values = fused_divergence(h, w, label, t, u, divergence=jsd(0.3), hard_weight=0.2, where=where, chunk=CHUNK)
-        weights = 1 + jnp.arange(TOKENS) % 3 if uneven else 1
+        values = fused_divergence(h, w, label, t, u, **options)
+        weights = 1 + jnp.arange(TOKENS) % 3 if how == 'uneven' else 1
         return jnp.sum(values * weights) / jnp.sum(where), values
 
     return jax.value_and_grad(total, (0, 1), has_aux=True)(h, w)
@@ -51,8 +56,8 @@ def main() -> None:
     args = (*(jnp.asarray(x, jnp.float32) for x in arrays), jnp.asarray(rng.integers(WORDS, size=TOKENS), jnp.int32))
     args = (*args, jnp.arange(TOKENS) % 5 > 0)
     said = {}
-    for uneven in (False, True):
-        (_, values), slopes = jax.jit(step, static_argnums=6)(*args, uneven)
+    for how in HOW:
+        (_, values), slopes = jax.jit(step, static_argnums=6)(*args, how)
         for name, shape in MESHES.items():
             mesh = Mesh(np.asarray(jax.devices()).reshape(shape), ('data', 'tensor'))
             row, head = (NamedSharding(mesh, PartitionSpec(axis)) for axis in ('data', 'tensor'))
@@ -60,9 +65,9 @@ def main() -> None:
                 step, static_argnums=6, in_shardings=(row, head, row, head, row, row),
                 out_shardings=((None, row), (row, head)),
             )  # fmt: skip
-            program = split.lower(*args, uneven).compile()
+            program = split.lower(*args, how).compile()
             (_, got), got_slopes = program(*args)
-            said[f'{name} {"uneven" if uneven else "even"}'] = {
+            said[f'{name} {how}'] = {
                 'values': relative(values, got),
                 'slopes': max(map(relative, slopes, got_slopes)),
                 'moved': moved(program.as_text()),

@@ -1,5 +1,6 @@
 """The fused vocabulary loss as a program: precision, cotangents, masks, memory, refusals. Values: see the suite."""
 
+import functools
 import json
 import math
 import pathlib
@@ -38,13 +39,15 @@ def pair(apart=None):
 LABEL = jnp.arange(TOKENS, dtype=jnp.int32) % VOCABULARY
 
 
-@jax.jit(static_argnums=0, static_argnames=('chunk',))
-def slopes(divergence, args, weights, where=None, chunk=16):
+@jax.jit(static_argnums=0, static_argnames=('chunk', 'precision'))
+def slopes(divergence, args, weights, where=None, chunk=16, precision='float32'):
     """Gradient of the weighted sum in the student's hidden states and head."""
     *student, h, w = args
 
     def total(*student):
-        values = losses.fused_divergence(*student, LABEL, h, w, divergence=divergence, chunk=chunk, where=where)
+        values = losses.fused_divergence(
+            *student, LABEL, h, w, divergence=divergence, chunk=chunk, where=where, precision=precision
+        )
         return jnp.sum(weights * values)
 
     return jax.grad(total, (0, 1))(*student)
@@ -72,15 +75,19 @@ def off(got, wanted):
 FLOAT32 = {None: 1e-5, 1e-1: 1e-5, 1e-2: 1e-4, 1e-3: 1e-3}
 """Bounds by how far the student is from the teacher: two float32 logits of 1 to 10 are 1e-7 to 1e-6 off, and the
 gradient is their difference; no order of float32 operations after the logits can do better."""
+FLOAT64 = dict.fromkeys(FLOAT32, 1e-6)
 
 
+@pytest.mark.parametrize(('precision', 'bounds'), [('float32', FLOAT32), ('float64', FLOAT64)])
 @pytest.mark.parametrize('name', DIVERGENCES)
-def test_gradients_of_float32_inputs_against_float64(name):
+def test_gradients_of_float32_inputs_against_float64(name, precision, bounds):
     divergence, loss = DIVERGENCES[name]
-    for apart, bound in FLOAT32.items():
+    for apart, bound in bounds.items():
         args = tuple(jnp.asarray(x, jnp.float32) for x in pair(apart))
         weights = jnp.full(TOKENS, 1 / TOKENS)
-        assert off(slopes(divergence, args, weights), exact(loss, args, weights)) < bound, apart
+        got = slopes(divergence, args, weights, precision=precision)
+        assert got[0].dtype == got[1].dtype == jnp.float32
+        assert off(got, exact(loss, args, weights)) < bound, apart
 
 
 @pytest.mark.parametrize('name', DIVERGENCES)
@@ -168,6 +175,52 @@ def test_blocks_of_the_head_change_nothing(words):
     np.testing.assert_allclose(fused, wanted, atol=1e-6)
 
 
+BY_WORDS = {
+    'a divisor': {'words_at_once': 250},
+    'the last block lies over the one before': {'words_at_once': 300},
+    'padding': {'words_at_once': 300, 'vocabulary': 901},
+    'a block of padding alone': {'words_at_once': 250, 'vocabulary': 749},
+    'labels, temperature, caps': {
+        'words_at_once': 300, 'hard_weight': 0.3, 'temperature': 2.0, 't_squared': True, 'softcaps': (3.0, 5.0),
+    },
+    'in float64': {'words_at_once': 999, 'precision': 'float64', 'hard_weight': 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('even', [True, False], ids=['even cotangent', 'uneven cotangent'])
+@pytest.mark.parametrize('name', BY_WORDS)
+def test_blocks_of_words_change_nothing(name, even):
+    h, w, t, u = (jnp.asarray(x, jnp.float32) for x in pair())
+    weights = jnp.where(masked(1), 1.0 if even else jnp.linspace(1.0, 2.0, TOKENS), 0.0)
+
+    def total(h, w, **options):
+        label = LABEL % options.get('vocabulary', VOCABULARY)
+        values = losses.fused_divergence(h, w, label, t, u, divergence=pointwise.jsd(0.3), where=masked(1), **options)
+        return jnp.sum(values * weights), values
+
+    def both(**options):
+        return jax.jit(jax.value_and_grad(functools.partial(total, **options), (0, 1), has_aux=True))(h, w)
+
+    ((_, values), slopes), ((_, wanted), right) = (
+        both(chunk=16, **BY_WORDS[name]), both(**(BY_WORDS[name] | {'words_at_once': None}))
+    )  # fmt: skip
+    np.testing.assert_allclose(values, wanted, rtol=1e-5, atol=1e-6)
+    assert off(slopes, right) < 2e-6
+    np.testing.assert_allclose(total(h, w, **BY_WORDS[name])[1], values, rtol=1e-5, atol=1e-6)
+
+
+def test_blocks_of_words_hold_no_chunk_of_a_vocabulary():
+    tokens, words, block = 64, 65536, 512
+    hidden, head = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((tokens, 8), (words, 8)))
+
+    def mean(h, w, t, u, label):
+        return jnp.mean(losses.fused_divergence(h, w, label, t, u, chunk=tokens, words_at_once=block))
+
+    label = jax.ShapeDtypeStruct((tokens,), jnp.int32)
+    step = jax.jit(jax.value_and_grad(mean, (0, 1))).lower(hidden, head, hidden, head, label).compile()
+    assert step.memory_analysis().temp_size_in_bytes < 4 * (12 * tokens * block + 2 * words * 8)
+
+
 @pytest.mark.parametrize('name', DIVERGENCES)
 def test_no_array_of_tokens_by_words(name):
     """A masked mean, forward and backward: beside its results it holds some chunks' logits, and no gradient twice."""
@@ -194,6 +247,8 @@ REFUSED = {
     'vocabulary': ({'vocabulary': 6}, 'vocabulary is 6: it has to lie between 1 and 5'),
     'weights': ({'weights': (0.5, 0.5)}, 'weights has 2 entries where 1 are needed'),
     'softcaps': ({'softcaps': (30.0,)}, 'softcaps has 1 entries where 2 are needed'),
+    'words at once': ({'words_at_once': 6}, 'words_at_once is 6: it has to lie between 1 and 5'),
+    'precision': ({'precision': 'bfloat16'}, "precision is 'bfloat16': choose one of 'float32', 'float64'"),
     'mask': ({'where': jnp.ones(3, bool)}, r'`where` has shape \(3,\), the examples \(4,\)'),
 }
 
@@ -241,9 +296,9 @@ def on_eight():
 
 
 @pytest.mark.parametrize('mesh', ['data', 'tensor', 'both'])
-@pytest.mark.parametrize('cotangent', ['even', 'uneven'])
-def test_eight_devices_say_what_one_says(on_eight, mesh, cotangent):
-    said = on_eight[f'{mesh} {cotangent}']
+@pytest.mark.parametrize('how', ['even', 'uneven', 'by words'])
+def test_eight_devices_say_what_one_says(on_eight, mesh, how):
+    said = on_eight[f'{mesh} {how}']
     assert said['values'] < 1e-6
     assert said['slopes'] < 1e-5
     assert said['moved'] == [], 'nothing is gathered or moved between devices'
