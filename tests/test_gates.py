@@ -20,17 +20,19 @@ MAY_IMPORT = {
     'streams': set(),
     'metrics': {'errors'},
     'models': {'errors', 'streams'},
+    'diffusion': {'errors', 'streams', 'models', 'metrics'},
     'surgery': {'errors', 'streams', 'models', 'metrics'},
     'decoding': {'errors', 'streams', 'models'},
     'data': {'errors', 'streams'},
     'renderers': {'errors', 'streams', 'models', 'data', 'metrics'},
     'view': {'errors', 'models'},
     'objectives': {'errors', 'losses', 'models', 'view'},
-    'teachers': {'errors', 'streams', 'losses', 'models', 'view'},
+    'teachers': {'errors', 'streams', 'losses', 'diffusion', 'models', 'view'},
     'algorithms': {
         'errors',
         'streams',
         'losses',
+        'diffusion',
         'data',
         'models',
         'decoding',
@@ -45,6 +47,7 @@ MAY_IMPORT = {
         'errors',
         'streams',
         'losses',
+        'diffusion',
         'metrics',
         'models',
         'data',
@@ -66,6 +69,7 @@ STANDARD = set(sys.stdlib_module_names)
 OUTSIDE = {
     'losses': {'jax', 'jaxtyping', 'optax', 'einops'},
     'algorithms': {'jax', 'jaxlib', 'jaxtyping', 'numpy', 'optax'},
+    'diffusion': {'jax', 'jaxtyping', 'numpy'},
     'teachers': {'jax', 'jaxtyping'},
 }
 
@@ -101,7 +105,7 @@ def test_pure_rooms_need_little(module):
     assert packages <= OUTSIDE[room(module)] | STANDARD | {'kdjax'}
 
 
-@pytest.mark.parametrize('name', ['losses', 'models.resnet', 'algorithms', 'teachers', 'objectives'])
+@pytest.mark.parametrize('name', ['losses', 'models.resnet', 'diffusion', 'algorithms', 'teachers', 'objectives'])
 def test_the_pure_rooms_work_alone(name):
     """With nothing installed that reads data, parses a command line or draws."""
     absent = ['grain', 'tensorflow_datasets', 'tyro', 'matplotlib', 'sklearn', 'scipy']
