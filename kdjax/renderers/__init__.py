@@ -11,6 +11,7 @@ from kdjax.renderers.fields import Ball as Ball
 from kdjax.renderers.fields import FourierDensity as FourierDensity
 from kdjax.renderers.fields import Voxels as Voxels
 from kdjax.renderers.fourier import FourierField as FourierField
+from kdjax.renderers.named import named_renderer as named_renderer
 from kdjax.renderers.noise import footprints as footprints
 from kdjax.renderers.noise import on_canvas as on_canvas
 from kdjax.renderers.noise import refreshed as refreshed
