@@ -10,14 +10,20 @@ from .guidance import Guidance
 from .linear import LinearGenerator, gaussian_fisher, gaussian_kl
 from .parametrisation import PREDICTIONS, Preconditioning, Prediction, carried, convert, preconditioning, weights
 from .schedules import Cosine, Discrete, Flow, Karras, Linear, Schedule, TrigFlow
+from .solvers import DDIM, Churn, DPMSolver, Euler, Heun, Renoise, Solver
 
 __all__ = [
+    'DDIM',
     'PREDICTIONS',
+    'Churn',
     'Cosine',
+    'DPMSolver',
     'Denoiser',
     'Discrete',
+    'Euler',
     'Flow',
     'Guidance',
+    'Heun',
     'Karras',
     'Linear',
     'LinearGenerator',
@@ -25,7 +31,9 @@ __all__ = [
     'Noised',
     'Preconditioning',
     'Prediction',
+    'Renoise',
     'Schedule',
+    'Solver',
     'TrigFlow',
     'carried',
     'convert',
