@@ -1,6 +1,7 @@
 """Samplers tuned without training: the baseline that every few-step student has to beat at equal evaluations.
 
-    found = tune(candidates(denoiser, nfe=8), measure)       measure(sampler) -> float, on a validation split
+    measure = measured(denoiser, noise, metric, condition)   metric(samples) -> float, against a validation split
+    found = tune(candidates(denoiser, nfe=8), measure)
     found = refine(found.best, measure)                      and its grid of times, one time after another
 
 What is tuned, on a network that stays as it is: the solver and its order, how times are spaced, the noise at which
@@ -10,6 +11,7 @@ sampling stops, and whether the last state or the data expected there is returne
 import dataclasses
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,7 +21,7 @@ from jaxtyping import Array, Float
 from kdjax.diffusion.denoiser import Denoiser
 from kdjax.diffusion.schedules import Schedule
 from kdjax.diffusion.solvers import DDIM, DPMSolver, Heun, Solver
-from kdjax.diffusion.times import Times, by_noise, power
+from kdjax.diffusion.times import Times, by_noise, falling, power
 from kdjax.errors import UserError
 
 
@@ -66,6 +68,31 @@ class Tuned:
     best: Sampler
     value: float
     trials: tuple[tuple[str, float], ...]
+
+
+def measured(
+    denoiser: Denoiser,
+    noise: Float[Array, 'batch *event'],
+    metric: Callable[[Array], Any],
+    condition: Any = None,
+    *,
+    key: jax.Array | None = None,
+) -> Measure:
+    """The metric of a sampler's samples from this noise, one compiled program for all grids of as many times.
+
+    metric: samples `[batch, ...]` -> a number, the less the better.
+    """
+
+    @partial(jax.jit, static_argnums=(0, 1))
+    def samples(solver: Solver, to_data: bool, grid, noise, condition, key):
+        start = denoiser.schedule.sigma(grid[0]) * noise
+        return solver(denoiser, start, grid, condition, key=key, to_data=to_data)
+
+    def measure(sampler: Sampler) -> float:
+        falling(sampler.grid())
+        return float(metric(samples(sampler.solver, sampler.to_data, sampler.grid(), noise, condition, key)))
+
+    return measure
 
 
 def published_end(

@@ -25,11 +25,7 @@ ORDERS = {
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def solved(solver, schedule, x, grid):
-    return solver(one_gaussian_of_now(schedule), x, grid)
-
-
-def one_gaussian_of_now(schedule):
-    return one_gaussian().denoiser(schedule)
+    return solver(one_gaussian().denoiser(schedule), x, grid)
 
 
 @pytest.mark.parametrize(('name', 'schedule'), [*((n, 'flow') for n in ORDERS), ('multistep', 'karras')])

@@ -73,7 +73,15 @@ def error_of(denoiser, exact):
     """The mean distance to where the ODE leads."""
     noise = states(64)
     wanted = exact.ode_map(noise, 1.0, 0.0)
-    return lambda sampler: float(jnp.mean(jnp.abs(sampler(denoiser, noise) - wanted)))
+    return tuned.measured(denoiser, noise, lambda x: jnp.mean(jnp.abs(x - wanted)))
+
+
+def test_a_measure_is_of_the_samples():
+    denoiser, labels = two_classes().denoiser(SCHEDULES['flow']), jnp.array([0, 1, 2, 1, 0])
+    sampler = tuned.Sampler(diffusion.DDIM(eta=1), (1.0, 0.6, 0.2), to_data=True)
+    key = jax.random.key(5)
+    found = tuned.measured(denoiser, states(), jnp.sum, labels, key=key)(sampler)
+    assert found == pytest.approx(float(jnp.sum(sampler(denoiser, states(), labels, key=key))), rel=1e-4)
 
 
 def test_tuning_beats_the_plain_grid_at_equal_cost():
