@@ -50,14 +50,14 @@ class MultiViewSprites(Task):
     reads: ClassVar[tuple[str, ...]] = ('batch.label', 'batch.particle', 'batch.azimuth', 'batch.elevation')
 
     student: str = 'voxels-12'
-    teacher: str = 'dit-96-4-p2'
+    teacher: str = 'dit-128-4-p4'
     judge: str = 'vit-48-3-p4'
     batch: int = 48
     steps: int = 400
     learning_rate: float = 3e-2
     weight_decay: float = 0.0
-    teacher_steps: int = 3000
-    teacher_batch: int = 128
+    teacher_steps: int = 2500
+    teacher_batch: int = 64
     judge_steps: int = 600
     size: int = 16
     views: int = 4
@@ -160,7 +160,19 @@ class MultiViewSprites(Task):
                 f'a batch of {batch} views of {self.particles} particles of each of {self.data.classes} classes: '
                 f'choose a multiple of {every}, so that every scene is seen equally often'
             )
-        return super().play(players, bound, **options)
+        made = super().play(players, bound, **options)
+        return dataclasses.replace(made, cost=self._cost(made.cost))
+
+    def _cost(self, cost: Any) -> Callable[[], dict[str, float]]:
+        """The task's count, in which every player but the student, and every teacher, sees what the prior sees."""
+        players, bound, *rest = cost.args
+        told = self.denoising_example()
+        return functools.partial(
+            cost.func,
+            {n: p if n == 'student' else dataclasses.replace(p, model=_on(p.model, told)) for n, p in players.items()},
+            {n: dataclasses.replace(b, models=tuple(_on(m, told) for m in b.models)) for n, b in bound.items()},
+            *rest, **cost.keywords,
+        )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,6 +214,21 @@ class _Learning:
             batch=self.batch, steps=self.steps, evaluate_every=self.steps, measure=measure,
             cost=functools.partial(cost, {'student': player}, {}, example, self.batch * self.steps),
         )  # fmt: skip
+
+
+def _on(model: Model, shapes: Any) -> Model:
+    """A model that computes on zeros of these shapes whatever it is given: to count what it costs."""
+
+    def init(key: jax.Array, example: Any) -> Any:
+        del example
+        return model.init(key, shapes)
+
+    def apply(variables: Any, inputs: Any, *, key: jax.Array, train: bool) -> Any:
+        del inputs
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return model.apply(variables, zeros, key=key, train=train)
+
+    return dataclasses.replace(model, init=init, apply=apply)
 
 
 # From stored images to what a step reads; images are -1..1.

@@ -9,6 +9,7 @@ import pytest
 
 from kdjax import losses
 from kdjax.errors import UserError
+from kdjax.models.count import forward_flops
 from kdjax.objectives import term
 from kdjax.renderers import named_renderer, orbit
 from kdjax.run.stages import Executor
@@ -102,6 +103,17 @@ def test_a_prior_a_judge_and_scenes_are_trained_and_measured(tiny, tmp_path):
     assert 0 <= found['class_accuracy'] <= 1 and found['frechet'] > 0
     prior = executor.run(tiny.trained_teacher.variables.stage, 0).info['metrics']['test']
     assert 0 < prior['error'] < 1.5 * prior['base_error']
+
+
+def test_the_prior_is_counted_on_what_the_prior_sees(tiny):
+    """An objective that reads the teacher asks it once for every row, at the FLOPs of its own inputs."""
+    pull = term(losses.hint_mse, 'student', 'teacher', name='pull')
+    arm = tiny.arm(pull, tiny.live_teacher())
+    found = arm.cost()
+    alone = forward_flops(tiny.denoising_network(), tiny.denoising_example())
+    assert found['teacher_flops'] == pytest.approx(arm.steps * arm.batch * alone, rel=1e-3)
+    assert found['teacher_queries'] == arm.steps * arm.batch
+    assert found['forward_flops'] == forward_flops(tiny.model(tiny.student), tiny.example())
 
 
 def said(seen, label, particle):
