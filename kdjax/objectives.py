@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from kdjax import losses
 from kdjax.errors import UserError
 from kdjax.models.model import Model
+from kdjax.streams import stream
 from kdjax.view import View
 
 Weight = float | Callable[[jax.Array], jax.Array]
@@ -120,9 +121,11 @@ class Objective:
 def reduce(term: Term, view: View) -> Reduced:
     """Evaluate a term and reduce it. The mask is `term.where`, else the batch's own `where`, else everything counts."""
     mask = view[term.where] if term.where else view.batch.get('where')
-    options = dict(term.options)
-    if mask is not None and 'where' in inspect.signature(term.loss).parameters:
+    options, takes = dict(term.options), inspect.signature(term.loss).parameters
+    if mask is not None and 'where' in takes:
         options['where'] = mask
+    if 'key' in takes and 'key' not in options:
+        options['key'] = _drawn(term, view)
     try:
         values = term.loss(*(view[address] for address in term.reads), **options)
     except ValueError as error:
@@ -136,6 +139,12 @@ def reduce(term: Term, view: View) -> Reduced:
         return Reduced(jnp.sum(values), jnp.full((), values.size, jnp.float32), weight)
     mask = jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim)), values.shape)
     return Reduced(jnp.sum(jnp.where(mask, values, 0)), jnp.sum(mask, dtype=jnp.float32), weight)
+
+
+def _drawn(term: Term, view: View) -> jax.Array:
+    if view.key is None:
+        raise UserError(f"term '{term.name}' draws, and this view has no key: give it one, View(..., key=...)")
+    return stream(view.key, term.name)
 
 
 def total(reduced: Mapping[str, Reduced]) -> jax.Array:
@@ -152,8 +161,8 @@ def term(
 
     Args:
         loss: `loss(*arrays, **options)` -> one value per example (or token), at least `[batch]`. If it takes
-        `where=`, it gets the mask.
-        reads: the addresses of its arrays, in its argument order.
+            `where=`, it gets the mask; if it takes `key=`, a key of its own at every step.
+        reads: the addresses of its arrays, in its argument order; `'teacher()'` gives the network as a function.
         name: how the term is logged; the loss's own name unless given.
         where: address of a boolean mask `[batch, ...]`; default is the batch's own `where`, if it has one.
     """

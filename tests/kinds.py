@@ -84,6 +84,25 @@ def critic():
     )
 
 
+def followed(x, follower, *, key):
+    x = jax.lax.stop_gradient(x)
+    return jnp.mean((follower(x + jax.random.normal(key, x.shape)).prediction - x) ** 2, axis=-1)
+
+
+def leading(x, image, follower, average):
+    return jnp.mean((follower(x).prediction - average(image).prediction) * x, axis=-1)
+
+
+def generator():
+    """A network that follows another's outputs, with three moves in a step, and an average that is called."""
+    players = {
+        'follower': Player(mlp(4), term(followed, 'student', 'follower()'), ADAM, reads=('student',), moves=3),
+        'student': Player(mlp(), term(leading, 'student', 'batch.image', 'follower()', 'average()'), ADAM),
+    }
+    average = teachers.ema(mlp(), decay=0.5)
+    return play(players, teachers={'average': average}, turns='in_order')
+
+
 WORDS = DecoderConfig(3, 4, 1, 1, 4, context=4, tied=False)
 WRITER = LanguageModel(decoder(WORDS), WORDS)
 
@@ -119,4 +138,5 @@ KINDS = {
     'rollouts': (rollouts, nothing),
     'two players': (two_players, nothing),
     'critic': (critic, nothing),
+    'generator': (generator, nothing),
 }

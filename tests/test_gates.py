@@ -26,7 +26,7 @@ MAY_IMPORT = {
     'data': {'errors', 'streams'},
     'renderers': {'errors', 'streams', 'models', 'data', 'metrics'},
     'view': {'errors', 'models'},
-    'objectives': {'errors', 'losses', 'models', 'view'},
+    'objectives': {'errors', 'streams', 'losses', 'models', 'view'},
     'teachers': {'errors', 'streams', 'losses', 'diffusion', 'models', 'view'},
     'algorithms': {
         'errors',

@@ -1,9 +1,16 @@
 """The supervised family: players that each minimise an objective, alone, together or against one another.
 
 One player and a teacher is distillation. Two players whose objectives read each other is mutual learning. A student
-and a discriminator is a game. All players move at once, each from the variables before the step, and
-differentiate their own variables only: another player's output is a constant to its weights, not to its inputs,
-so a student receives gradients through a discriminator but never trains it.
+and a discriminator is a game, and so is a generator with the score network that follows it:
+
+    play({
+        'fake': Player(score, term(denoising, 'generator', 'fake()'), optimizer, moves=5, ...),
+        'generator': Player(network, term(matching, 'generator', 'teacher()', 'fake()'), optimizer, ...),
+    }, teachers={'teacher': live(score)}, turns='in_order')
+
+All players move at once, each from the variables before the step, unless they take turns. They differentiate their
+own variables only: another player's output is a constant to its weights, not to its inputs, so a student receives
+gradients through a discriminator, read or called as a function, but never trains it.
 """
 
 from __future__ import annotations
@@ -18,12 +25,12 @@ import jax.numpy as jnp
 import optax
 
 from kdjax.algorithms.algorithm import PLAIN, Algorithm, Batch, Execution, State
-from kdjax.algorithms.cast import ROLLOUT, Cast, Player, Prepare, always, check_names, view_of, with_held
-from kdjax.algorithms.gradients import Found, gradient
+from kdjax.algorithms.cast import ROLLOUT, Cast, Player, Prepare, check_names, check_turns, view_of
 from kdjax.algorithms.rollouts import Rollout, executed_rollout, unrolled
-from kdjax.errors import UserError, unknown
-from kdjax.models.model import Model, Outputs, Rules, Variables, under
-from kdjax.objectives import Objective, total
+from kdjax.algorithms.turns import rolled_out, step
+from kdjax.errors import UserError
+from kdjax.models.model import Model, Rules, Variables, under
+from kdjax.objectives import Objective
 from kdjax.streams import stream
 from kdjax.teachers.teacher import Frozen, Teacher, taught_in
 from kdjax.view import View
@@ -45,6 +52,7 @@ def play(
     evaluates: Evaluates | None = None,
     rollout: Rollout | None = None,
     evaluated_on: Rollout | None = None,
+    turns: str = 'together',
     execution: Execution = PLAIN,
 ) -> Algorithm:
     """An algorithm of any number of players.
@@ -57,6 +65,8 @@ def play(
             arrays `[batch, ...]` by name; default is every player that reads the batch.
         rollout: rewrites the batch, with the players' variables before the step, before anybody learns from it.
         evaluated_on: the same for `evaluate`, which otherwise reads the data as it is.
+        turns: 'together': everybody moves from the variables before the step; 'in_order': each from what the players
+            named before it have left. Teachers that remember are brought up to date after all, once a step.
         execution: how the step is computed; usually given later, by `Algorithm.under`.
     """
     teachers = teachers or {}
@@ -71,12 +81,14 @@ def play(
         execution,
         executed_rollout(rollout, dtype_of),
         executed_rollout(evaluated_on, dtype_of),
+        turns,
     )
     check_names(cast)
+    check_turns(cast)
     if evaluates is None:
         evaluates = tuple(n for n, p in players.items() if all(a.startswith('batch.') for a in p.reads))
     return Algorithm(
-        partial(_init, cast), partial(_step, cast), partial(_evaluate, cast, evaluates),
+        partial(_init, cast), partial(step, cast), partial(_evaluate, cast, evaluates),
         rules=(
             *(rule for name, player in players.items() for rule in _rules(name, player.model.rules)),
             *(rule for name, teacher in teachers.items() for rule in _rules(f'memory/{name}', teacher.memory_rules)),
@@ -87,7 +99,7 @@ def play(
         ),
         under=lambda execution: play(
             players, teachers=teachers, prepare=prepare, evaluates=evaluates, rollout=rollout,
-            evaluated_on=evaluated_on, execution=execution,
+            evaluated_on=evaluated_on, turns=turns, execution=execution,
         ),
     )  # fmt: skip
 
@@ -131,21 +143,6 @@ def _trained(name: str, player: Player, variables: Variables) -> Variables:
     return {kind: variables[kind] for kind in ('params', 'stats')}
 
 
-def _rolled_out(
-    cast: Cast, rollout: Rollout, memory: Any, state: State, frozen: Frozen, batch: Batch, key: jax.Array
-) -> tuple[Batch, Any]:
-    """The batch as it is learned from, and what the rollout remembers."""
-
-    def lookup(name: str) -> Variables:
-        if name in cast.players:
-            return with_held(cast, name, state['variables'], frozen)
-        if name not in frozen:
-            raise unknown('player or frozen input that writes', name, [*cast.players, *frozen])
-        return frozen[name]
-
-    return rollout.apply(memory, batch, lookup, step=state['step'], key=key)
-
-
 def _init(cast: Cast, key: jax.Array, frozen: Frozen, example: Batch) -> State:
     batch = cast.prepare(example, key=key, train=True)
     variables: dict[str, Variables] = {}
@@ -186,74 +183,15 @@ def _init(cast: Cast, key: jax.Array, frozen: Frozen, example: Batch) -> State:
     return {'step': jnp.zeros((), jnp.int32), 'variables': variables, 'optimizer': optimizer, 'memory': memory}
 
 
-def _step(cast: Cast, state: State, frozen: Frozen, batch: Batch, key: jax.Array):
-    step = state['step']
-    batch = cast.prepare(batch, key=stream(key, 'prepare', step), train=True)
-    rolled = {}
-    if cast.rollout is not None:
-        draw, kept = stream(key, 'rollout', step), state['memory'][ROLLOUT]
-        batch, rolled[ROLLOUT] = _rolled_out(cast, cast.rollout, kept, state, frozen, batch, draw)
-    variables, optimizer = dict(state['variables']), {}
-    metrics: dict[str, jax.Array] = {}
-    said: dict[str, Outputs] = {}
-    for name, player in cast.players.items():
-        found = _gradient(cast, name, state, frozen, batch, key)
-        params, optimizer[name] = _moved(player, found.gradient, state['optimizer'][name], _params(cast, name, state))
-        for node in cast.group(name):
-            variables[node] = {'params': params[node], 'stats': found.stats[node]}
-        measured = {n: r.mean for n, r in found.reduced.items()}
-        measured |= {'loss': total(found.reduced), 'gradient_norm': optax.tree.norm(found.gradient)}
-        metrics |= {f'{name}/{m}': value for m, value in measured.items()}
-        said = found.outputs | said
-    memory = rolled | _remember(cast, state, said, batch, variables)
-    return {'step': step + 1, 'variables': variables, 'optimizer': optimizer, 'memory': memory}, metrics
-
-
-def _params(cast: Cast, name: str, state: State) -> dict[str, Any]:
-    return {n: state['variables'][n]['params'] for n in cast.group(name)}
-
-
-def _gradient(cast: Cast, name: str, state: State, frozen: Frozen, batch: Batch, key: jax.Array) -> Found:
-    """Of one player's objective in what it trains, from the variables before the step."""
-    before = state['variables']
-
-    def evaluate(params, stats, batch, key):
-        updates: dict[str, Variables] = {}
-        mine = {n: {'params': params[n], 'stats': stats[n]} for n in params}
-        view = view_of(
-            cast, {**before, **mine}, state['memory'], frozen, batch,
-            step=state['step'], key=key, train=True, updates=updates,
-        )  # fmt: skip
-        reduced = cast.players[name].objective(view)
-        after = {n: updates[n]['stats'] if n in updates else stats[n] for n in params}
-        return reduced, after, view.evaluated()
-
-    stats = {n: before[n]['stats'] for n in cast.group(name)}
-    params = _params(cast, name, state)
-    return gradient(evaluate, params, stats, batch, key, parts=cast.execution.accumulate)
-
-
-def _moved(player: Player, gradient: Any, optimizer: Any, params: Any) -> tuple[Any, Any]:
-    """Parameters and optimizer state after an update."""
-    with jax.numpy_dtype_promotion('standard'):  # optax raises floats to the power of integer counts
-        change, optimizer = player.optimizer.update(gradient, optimizer, params)
-    return optax.apply_updates(params, change), optimizer
-
-
-def _remember(cast: Cast, state: State, said: Mapping[str, Outputs], batch: Batch, variables):
-    view = View({n: always(outputs) for n, outputs in said.items()}, batch, state['step'])
-    return {n: t.update(state['memory'][n], view, variables) for n, t in cast.teachers.items()}
-
-
 def _evaluate(cast: Cast, evaluates: Evaluates, state: State, frozen: Frozen, batch: Batch, key: jax.Array):
     first = jnp.ravel(batch.get('index', 0))[0]
     batch = cast.prepare(batch, key=key, train=False)
     if cast.evaluated_on is not None:
         draw = jax.random.fold_in(stream(key, 'evaluate/rollout', state['step']), first)
         begun = cast.evaluated_on.init(unrolled(batch))
-        batch, _ = _rolled_out(cast, cast.evaluated_on, begun, state, frozen, batch, draw)
+        batch, _ = rolled_out(cast, cast.evaluated_on, begun, state, frozen, batch, draw)
     view = view_of(
         cast, state['variables'], state['memory'], frozen, batch,
-        step=state['step'], key=key, train=False, updates={},
+        step=state['step'], key=key, train=False, updates={}, who='evaluate',
     )  # fmt: skip
     return evaluates(view) if callable(evaluates) else {address: view[address] for address in evaluates}

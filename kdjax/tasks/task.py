@@ -8,17 +8,16 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-import jax
 import optax
 
 from kdjax import teachers
 from kdjax.algorithms import Player, play
 from kdjax.algorithms.players import Evaluates, Prepare
 from kdjax.data.dataset import Dataset
-from kdjax.models.count import forward_flops, parameters
 from kdjax.models.model import Model
 from kdjax.objectives import Objective
 from kdjax.stage import Output, Train
+from kdjax.tasks.cost import check_calls, cost
 from kdjax.teachers import Teacher
 
 
@@ -163,6 +162,7 @@ class Task(abc.ABC):
         reference: in place of the task's. options: of `kdjax.algorithms.play`.
         """
         bound, steps, batch = {**self.judges(), **(bound or {})}, steps or self.steps, batch or self.batch
+        check_calls(players, bound)
         algorithm = play(
             players,
             teachers={n: b.teacher for n, b in bound.items()},
@@ -177,27 +177,7 @@ class Task(abc.ABC):
             name=name, module=type(self).__module__, config=dataclasses.asdict(self), inputs=read, algorithm=algorithm,
             data=self.data, batch=batch, steps=steps, evaluate_every=max(1, steps // self.evaluations),
             measure=self.measure(), reference=reference or self.reference(),
-            cost=functools.partial(cost, players, bound, self.example(), batch * steps),
+            cost=functools.partial(
+                cost, players, bound, self.example(), batch * steps, turns=options.get('turns', 'together')
+            ),
         )  # fmt: skip
-
-
-def cost(players: Mapping[str, Player], bound: Mapping[str, Bound], example: Any, seen: int) -> dict[str, float]:
-    """FLOPs of a run that saw so many examples, of these shapes.
-
-    Three forward passes for a training step (arXiv 2001.08361, sec. 2.1), one for a teacher's.
-    """
-
-    def forward(model: Model) -> float:
-        return forward_flops(model, example)
-
-    learners = [p.model for p in players.values() if all(a.startswith('batch.') for a in p.reads)]
-    read = {a.partition('.')[0] for p in players.values() for a in (*p.reads, *p.objective.addresses)}
-    asked = [model for name, b in bound.items() if name in read for model in b.models]
-    return {
-        'parameters': float(parameters(jax.eval_shape(players['student'].model.init, jax.random.key(0), example))),
-        'forward_flops': forward(players['student'].model),
-        'student_flops': 3.0 * seen * sum(map(forward, learners)),
-        'teacher_flops': 1.0 * seen * sum(map(forward, asked)),
-        'teacher_queries': float(seen * len(asked)),
-        'cache_bytes': float(sum(b.cache_bytes for b in bound.values())),
-    }

@@ -3,6 +3,7 @@
 from kdjax.teachers.cached import cached as cached
 from kdjax.teachers.cached import cached_hidden as cached_hidden
 from kdjax.teachers.ema import ema as ema
+from kdjax.teachers.live import closed_form as closed_form
 from kdjax.teachers.live import ensemble as ensemble
 from kdjax.teachers.live import live as live
 from kdjax.teachers.live import oracle as oracle

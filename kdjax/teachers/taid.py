@@ -41,4 +41,4 @@ def taid(
     def in_dtype(dtype: str) -> Teacher:
         return taid(taught_in(teacher, dtype), steps=steps, student=student, name=name, start=start, **options)
 
-    return dataclasses.replace(teacher, init=init, apply=apply, update=update, in_dtype=in_dtype)
+    return dataclasses.replace(teacher, init=init, apply=apply, update=update, function=None, in_dtype=in_dtype)

@@ -32,6 +32,8 @@ class Teacher:
     for teachers
     that remember (an average of the student, its past predictions). Memory is part of the train state, so it is saved.
     forwards: teacher forward passes per example, for the cost table.
+    function(memory, frozen, inputs, *, key) -> Outputs of any inputs, the address `'name()'`; None where it answers
+        about the batch alone.
     rules: how its frozen arrays may be split over devices, by their paths in `frozen`.
     memory_rules: how its memory may be split, by the end of their paths in it.
     in_dtype(dtype) -> the same teacher with activations of that type; None where it has no activations.
@@ -41,6 +43,7 @@ class Teacher:
     init: Callable[..., Any] = _nothing
     update: Callable[..., Any] = _unchanged
     forwards: int = 0
+    function: Callable[..., Outputs] | None = None
     rules: Rules = ()
     memory_rules: Rules = ()
     in_dtype: Callable[[str], Teacher] | None = None
@@ -54,4 +57,3 @@ def taught_in(teacher: Teacher, dtype: str) -> Teacher:
 def frozen_rules(name: str, model: Model) -> Rules:
     """A model's rules over the paths of `frozen`, where its variables are called `name`."""
     return tuple((rf'^{name}/(params|stats)/(.*/)?{pattern}$', axes) for pattern, axes in model.rules)
-

@@ -80,3 +80,19 @@ def test_a_node_that_reads_itself_is_refused():
     pair = View({'a': lambda v: Outputs(v['b']), 'b': lambda v: Outputs(v['a'])}, {}, 0)
     with pytest.raises(UserError, match="'a' reads its own output, directly or through another"):
         pair['a']
+
+
+def test_a_network_is_called_by_its_address():
+    def doubled(view):
+        return lambda inputs, key=None: Outputs(view.step * inputs)
+
+    view = View({'student': lambda v: Outputs(1.0)}, {}, step=4, functions={'student': doubled})
+    assert view['student()'](3.0).prediction == 12.0
+    assert view.inputs(('student', 'student()'))[1](1.0).prediction == 4.0
+
+
+def test_what_cannot_be_called_says_so(view):
+    with pytest.raises(UserError, match=r"'teacher' answers about the batch alone and cannot be called on inputs"):
+        view['teacher()']
+    with pytest.raises(UserError, match=r"unknown function 'techer\(\)'"):
+        view['techer()']
