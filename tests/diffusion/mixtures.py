@@ -13,6 +13,8 @@ SCHEDULES = {
     'flow': diffusion.Flow(),
     'trigflow': diffusion.TrigFlow(sigma_data=0.5),
 }
+THREE = ['linear', 'karras', 'trigflow']
+"""Preserved variance, exploding variance, a data scale: for what depends on the levels alone."""
 TIMES = jnp.array([0.05, 0.2, 0.5, 0.8, 0.95])
 
 
