@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kdjax import losses
+from kdjax.diffusion import Guidance
 from kdjax.errors import UserError
 from kdjax.models.count import forward_flops
 from kdjax.objectives import term
@@ -16,6 +17,7 @@ from kdjax.run.stages import Executor
 from kdjax.run.store import Store
 from kdjax.tasks.scenes import marginals, measure_scenes, object_noise, scenes, view_consistency
 from kdjax.tasks.sprites import MultiViewSprites
+from kdjax.tasks.view_samples import prior_samples
 
 KEY = jax.random.key(0)
 TINY = MultiViewSprites(
@@ -103,6 +105,10 @@ def test_a_prior_a_judge_and_scenes_are_trained_and_measured(tiny, tmp_path):
     assert 0 <= found['class_accuracy'] <= 1 and found['frechet'] > 0
     prior = executor.run(tiny.trained_teacher.variables.stage, 0).info['metrics']['test']
     assert 0 < prior['error'] < 1.5 * prior['base_error']
+    drawn = prior_samples(tiny, steps=2, guidance=Guidance(2.0, 'from_null'), batch=20)
+    samples = executor.run(drawn, 0).info['metrics']['test']
+    assert samples['nfe'] == 6 and samples.keys() == found.keys() | {'nfe'}
+    assert samples['real_class_accuracy'] == pytest.approx(found['real_class_accuracy'])
 
 
 def test_the_prior_is_counted_on_what_the_prior_sees(tiny):
