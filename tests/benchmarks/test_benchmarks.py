@@ -34,7 +34,7 @@ def check(line, name):
     return record
 
 
-@pytest.mark.parametrize('name', ['loop', 'cached_teacher', 'seeds', 'checkpoint', 'sharding'])
+@pytest.mark.parametrize('name', ['loop', 'cached_teacher', 'seeds', 'checkpoint', 'sharding', 'particles'])
 def test_last_line_is_the_record(run, name):
     assert 'jax' in check(run(name, '--smoke', '--repeats', '1'), name)['versions']
 
