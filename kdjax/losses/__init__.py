@@ -14,8 +14,10 @@ these four are no losses, nor is what says 'Not a loss' of itself.
 """
 
 from .acceptance import hybrid_acceptance, negative_log_acceptance
+from .adversarial import adversarial_discriminator, adversarial_generator
 from .calibrated import calibrated_top_k, recalibrated
 from .chunked import chunked
+from .consistency import boundary, consistency, consistency_tangent, tangent_matching
 from .contrastive import crd, in_batch_nce, memory_log_z, memory_nce, memory_scores, update_memory
 from .correlation import dist, pearson
 from .cross_tokenizer import (
@@ -30,6 +32,7 @@ from .cross_tokenizer import (
 )
 from .decoupled import dkd, nckd, tckd
 from .discriminator import binary_cross_entropy
+from .distribution_matching import by_time, distribution_matching, em_distillation, f_weight
 from .divergences import (
     alpha_divergence,
     generalized_jsd,
@@ -52,33 +55,51 @@ from .preference import advantage_expectation, dpo
 from .ranking import plackett_luce
 from .relational import cka, pkt, rkd_angle, rkd_distance, similarity_preserving, vid
 from .relations import attention_relation, value_relation
+from .score_distillation import distilled_score, noise_free_direction, posterior_direction, score_weight
+from .score_identity import score_identity, score_implicit_matching
+from .score_matching import denoising, denoising_weight, flow_matching
 from .selection import adaspec, select_tokens
 from .sparse import renormalized_kl, sparse_cross_entropy, sparse_kl, tail_bucket_kl, truncated_kl
+from .trajectories import boot, mean_flow, mean_flow_target, progressive_target
 
 __all__ = [
     'TaidState',
     'adaptive_kl',
     'adaspec',
     'advantage_expectation',
+    'adversarial_discriminator',
+    'adversarial_generator',
     'alm',
     'alpha_divergence',
     'attention_relation',
     'attention_transfer',
     'binary_cross_entropy',
+    'boot',
+    'boundary',
     'boundary_log_probs',
+    'by_time',
     'calibrated_top_k',
     'chunk_log_probs',
     'chunked',
     'cka',
+    'consistency',
+    'consistency_tangent',
     'cosine_logits',
     'crd',
     'cross_attention',
     'cross_entropy',
+    'denoising',
+    'denoising_weight',
     'dist',
+    'distilled_score',
+    'distribution_matching',
     'dkd',
     'dpo',
+    'em_distillation',
     'entropy',
+    'f_weight',
     'first_of_chunks',
+    'flow_matching',
     'fused_divergence',
     'generalized_jsd',
     'group_advantages',
@@ -91,6 +112,8 @@ __all__ = [
     'kl_reverse',
     'last_of_chunks',
     'log_mixture',
+    'mean_flow',
+    'mean_flow_target',
     'memory_log_z',
     'memory_nce',
     'memory_scores',
@@ -98,16 +121,22 @@ __all__ = [
     'mse_logits',
     'nckd',
     'negative_log_acceptance',
+    'noise_free_direction',
     'ofa',
     'pearson',
     'pkt',
     'plackett_luce',
     'policy_gradient',
+    'posterior_direction',
+    'progressive_target',
     'recalibrated',
     'renormalized_kl',
     'rewards_to_go',
     'rkd_angle',
     'rkd_distance',
+    'score_identity',
+    'score_implicit_matching',
+    'score_weight',
     'select_tokens',
     'shared_vocabulary',
     'similarity_preserving',
@@ -122,6 +151,7 @@ __all__ = [
     'taid_start',
     'taid_step',
     'tail_bucket_kl',
+    'tangent_matching',
     'tckd',
     'total_variation',
     'truncated_kl',

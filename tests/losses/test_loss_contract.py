@@ -7,18 +7,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import registered_fused
+import registered_generators
 import registered_language
 import registered_losses
 from fused_identities import fused_divergence
+from generator_identities import GENERATOR_IDENTITIES
 from language_identities import LANGUAGE_IDENTITIES
 from loss_identities import IDENTITIES
 from registered_losses import EXAMPLES
 
 from kdjax import losses
 
-REGISTER = registered_losses.REGISTER + registered_language.LANGUAGE + registered_fused.FUSED
-NOT_LOSSES = registered_losses.NOT_LOSSES | registered_language.NOT_LOSSES
-IDENTITIES = IDENTITIES | LANGUAGE_IDENTITIES | {'fused_divergence': fused_divergence}
+REGISTER = [
+    *registered_losses.REGISTER,
+    *registered_language.LANGUAGE,
+    *registered_fused.FUSED,
+    *registered_generators.GENERATORS,
+]
+NOT_LOSSES = registered_losses.NOT_LOSSES | registered_language.NOT_LOSSES | registered_generators.NOT_LOSSES
+IDENTITIES = IDENTITIES | LANGUAGE_IDENTITIES | GENERATOR_IDENTITIES | {'fused_divergence': fused_divergence}
 
 every_loss = pytest.mark.parametrize('number', range(len(REGISTER)), ids=[entry.label for entry in REGISTER])
 SEED = 20
