@@ -10,7 +10,8 @@ from .guidance import Guidance
 from .linear import LinearGenerator, gaussian_fisher, gaussian_kl
 from .parametrisation import PREDICTIONS, Preconditioning, Prediction, carried, convert, preconditioning, weights
 from .schedules import Cosine, Discrete, Flow, Karras, Linear, Schedule, TrigFlow
-from .solvers import DDIM, Churn, DPMSolver, Euler, Heun, Renoise, Solver
+from .solvers import DDIM, Churn, DPMSolver, Euler, Heun, Renoise
+from .solving import Solver
 
 __all__ = [
     'DDIM',

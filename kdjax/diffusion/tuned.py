@@ -20,7 +20,8 @@ from jaxtyping import Array, Float
 
 from kdjax.diffusion.denoiser import Denoiser
 from kdjax.diffusion.schedules import Schedule
-from kdjax.diffusion.solvers import DDIM, DPMSolver, Heun, Solver
+from kdjax.diffusion.solvers import DDIM, DPMSolver, Heun
+from kdjax.diffusion.solving import Solver
 from kdjax.diffusion.times import Times, by_noise, falling, power
 from kdjax.errors import UserError
 
