@@ -1,0 +1,91 @@
+"""Task `mixtures 2-D`: generators of points whose law, score and modes are known exactly."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kdjax.data.mixtures import Mixtures, mixtures
+from kdjax.diffusion.analytic import Mixture, isotropic
+from kdjax.diffusion.denoiser import Denoiser
+from kdjax.metrics.feature_sets import distances
+from kdjax.metrics.histogram import histogram_divergences
+from kdjax.metrics.modes import mode_metrics, mode_weights
+from kdjax.tasks.generating import PREDICTS, Generating
+
+REACH = 3.0
+"""Deviations from the nearest component within which a sample is in a mode."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixtures2D(Generating):
+    """Points of `ring8`, `moons` or `checkerboard` (`kdjax.data.mixtures`); a class is a mode.
+
+    Measured of one sample for each held-out row, of the row's class:
+
+        kl_to_data, kl_from_data, total_variation    on a grid of bins x bins cells, whose true probabilities are exact;
+                                                     the bias of each is in `metrics.histogram`
+        modes, in_modes, weight_error                see `metrics.modes`
+        class_accuracy                               samples whose nearest component is of the class asked for, in 0..1
+
+    tilt: the last mode weighs this many times the first.
+    """
+
+    dataset: str = 'ring8'
+    tilt: float = 1.0
+    rows: int = 20_000
+    evaluation_rows: int = 8_000
+    bins: int = 40
+    student: str = 'points-128-3'
+    teacher: str = 'points-128-3'
+
+    @functools.cached_property
+    def data(self) -> Mixtures:
+        return mixtures(self.dataset, rows=self.rows, evaluation_rows=self.evaluation_rows, tilt=self.tilt)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (2,)
+
+    @property
+    def classes(self) -> int:
+        return self.data.classes
+
+    @property
+    def sigma_data(self) -> float:
+        return self.data.spread
+
+    def scaled(self, batch: Mapping[str, Any]) -> jax.Array:
+        return jnp.asarray(batch['point'], jnp.float32)
+
+    @functools.cached_property
+    def law(self) -> Mixture:
+        """The law of the data, whose score is known at every level of noise."""
+        law = self.data
+        return isotropic(law.means, law.deviation, weights=law.weights, component_classes=law.mode)
+
+    def exact_denoiser(self) -> Denoiser:
+        """The best teacher there is, with the raw outputs of the trained one."""
+        return self.law.denoiser(self.schedule, 'exact').predicting(PREDICTS, self.sigma_data)
+
+    def measure(self) -> Callable[..., dict[str, float]]:
+        return functools.partial(measure, self.data, self.bins)
+
+
+def measure(law: Mixtures, bins: int, said: Mapping[str, np.ndarray], reference: Any = None) -> dict[str, float]:
+    """Metrics of the samples `sample` `[rows, 2]` that were asked to be of the classes `label`."""
+    del reference
+    made, corner = np.asarray(said['sample'], np.float64), law.extent
+    found = mode_weights(made, law.means, law.mode, reach=REACH * law.deviation)
+    nearest = law.mode[distances(made, law.means).argmin(axis=1)]
+    return {
+        **histogram_divergences(made, law.cells(bins), low=(-corner, -corner), high=(corner, corner)),
+        **mode_metrics(found, law.mode_weights),
+        'class_accuracy': float(np.mean(nearest == said['label'])),
+    }
