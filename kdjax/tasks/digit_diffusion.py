@@ -37,6 +37,7 @@ class DigitDiffusion(Generating):
 
     dataset: str = 'digits'
     train_examples: int | None = None
+    teacher_steps: int = 1000
     student: str = 'unet-16-32'
     teacher: str = 'unet-16-32'
     judge: str = 'mlp-256-128'

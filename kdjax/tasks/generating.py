@@ -25,7 +25,7 @@ from kdjax.diffusion.schedules import Karras
 from kdjax.diffusion.solvers import Solver
 from kdjax.models.model import Model, Outputs
 from kdjax.models.named_denoiser import named_denoiser
-from kdjax.objectives import term
+from kdjax.objectives import Objective, term
 from kdjax.stage import Compute, Train
 from kdjax.streams import stream
 from kdjax.tasks.task import Task, Trained, cost
@@ -149,8 +149,7 @@ class Generating(Task):
         rows = None if train else jnp.asarray(batch['index'])
         noise, other = (_normal(stream(key, name), data.shape, rows) for name in ('noise', 'denoise'))
         time = self._times(_normal(stream(key, 'time'), label.shape, rows))
-        alpha, sigma = self.schedule.levels(time)
-        right = weights(PREDICTS, alpha, sigma, self.sigma_data)
+        noised, target = self._noisy(data, other, time)
         start = jnp.full(label.shape, self.schedule.time_of_sigma(self.start_sigma), jnp.float32)
         dropped = jax.random.bernoulli(stream(key, 'drop'), self.drop if train else 0.0, label.shape)
         return {
@@ -161,10 +160,22 @@ class Generating(Task):
             'prior': self.start_sigma * noise,
             'start': start,
             'time': time,
-            'noised': self.schedule.noised(data, other, time),
+            'noised': noised,
             'condition': jnp.where(dropped, self.classes, label),
-            'target': over(right.data, data) * data + over(right.noise, data) * other,
+            'target': target,
         }
+
+    def renoised(self, x: jax.Array, *, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Noise on any samples `[batch, ...]`, at times of the teacher's distribution: (noised, time, target)."""
+        time = self._times(_normal(stream(key, 'time'), x.shape[:1], None))
+        noised, target = self._noisy(x, _normal(stream(key, 'denoise'), x.shape, None), time)
+        return noised, time, target
+
+    def _noisy(self, data: jax.Array, noise: jax.Array, time: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """x_t, and the raw output that is right there."""
+        right = weights(PREDICTS, *self.schedule.levels(time), self.sigma_data)
+        target = over(right.data, data) * data + over(right.noise, data) * noise
+        return self.schedule.noised(data, noise, time), target
 
     def _times(self, normal: jax.Array) -> jax.Array:
         return self.schedule.time_of(-2.0 * (-1.2 + math.log(2 * self.sigma_data) + 1.2 * normal))
@@ -172,6 +183,25 @@ class Generating(Task):
     def evaluated(self) -> Callable[[View], dict[str, jax.Array]]:
         """One sample for each held-out row, of the row's class."""
         return lambda view: {'sample': view['student'].astype(jnp.float32)}
+
+    # Players beside the generator.
+
+    def follower(
+        self,
+        objective: Objective,
+        *,
+        spec: str | None = None,
+        moves: int = 5,
+        calls: Mapping[str, float | int] | None = None,
+        start: str | None = 'start',
+    ) -> Player:
+        """A network that denoises and learns beside the generator: a fake score, from the teacher's weights.
+
+        spec: the teacher's unless given. start: the name of the input that holds its first variables. moves, calls: see
+        `Player`; `calls` states the passes of networks that the objective calls, its own among them.
+        """
+        network, optimizer = self.network(spec or self.teacher), self.optimizer()
+        return Player(network, objective, optimizer, DENOISES, start, moves=moves, calls=calls or {})
 
     # The teacher, and samplers of many steps.
 

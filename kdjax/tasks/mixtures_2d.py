@@ -11,13 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kdjax import teachers
 from kdjax.data.mixtures import Mixtures, mixtures
 from kdjax.diffusion.analytic import Mixture, isotropic
 from kdjax.diffusion.denoiser import Denoiser
 from kdjax.metrics.feature_sets import distances
 from kdjax.metrics.histogram import histogram_divergences
 from kdjax.metrics.modes import mode_metrics, mode_weights
-from kdjax.tasks.generating import PREDICTS, Generating
+from kdjax.models.model import Outputs
+from kdjax.tasks.generating import DENOISES, PREDICTS, Generating
+from kdjax.tasks.task import Bound
 
 REACH = 3.0
 """Deviations from the nearest component within which a sample is in a mode."""
@@ -73,6 +76,11 @@ class Mixtures2D(Generating):
     def exact_denoiser(self) -> Denoiser:
         """The best teacher there is, with the raw outputs of the trained one."""
         return self.law.denoiser(self.schedule, 'exact').predicting(PREDICTS, self.sigma_data)
+
+    def exact_teacher(self) -> Bound:
+        """The exact denoiser as a teacher, called as `'teacher()'` with `(x_t, t, class)`; it costs no network."""
+        exact = self.exact_denoiser()
+        return Bound(teachers.closed_form(lambda inputs: Outputs(exact.raw(*inputs)), reads=DENOISES), {})
 
     def measure(self) -> Callable[..., dict[str, float]]:
         return functools.partial(measure, self.data, self.bins)

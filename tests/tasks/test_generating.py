@@ -108,7 +108,7 @@ def everybody(task):
     guided = Guidance(2.0, 'from_null')
     return {
         'regression': task.arm(term(losses.hint_mse, 'student', 'batch.data'), start=task.trained_teacher.variables),
-        'heun': task.sampled(Heun(), 3),
+        'heun': task.sampled(Heun(along='noise'), 3),
         'guided': task.sampled(DPMSolver(), 2, guidance=guided),
     }
 
@@ -123,6 +123,36 @@ def test_arms_and_samplers_trace_from_end_to_end(task):
         assert abstract.arrays(arms[name])['samples']['test'].shape == (len(task.data['test']), *task.shape)
     cost = arms['regression'].cost()
     assert cost['parameters'] > 0 and cost['student_flops'] > 0
+
+
+def game(task, teacher):
+    """A fake score that follows, and a generator that moves along the difference of both data predictions."""
+
+    def follow(x, fake, *, key):
+        noised, time, target = task.renoised(jax.lax.stop_gradient(x), key=key)
+        return losses.hint_mse(task.denoiser(fake, 'fake').raw(noised, time), target)
+
+    def match(x, real, fake, *, key):
+        noised, time, _ = task.renoised(x, key=key)
+        said = [task.denoiser(f, name).data(noised, time) for f, name in ((real, 'teacher'), (fake, 'fake'))]
+        return losses.hint_mse(x, jax.lax.stop_gradient(x + said[0] - said[1]))
+
+    fake = task.follower(term(follow, 'student', 'fake()'), moves=2, calls={'fake': 3})
+    calls = {'fake': 1} | ({'teacher': 1} if teacher.models else {})
+    student = task.player(term(match, 'student', 'teacher()', 'fake()'), start='start')
+    players = {'fake': fake, 'student': dataclasses.replace(student, calls=calls)}
+    inputs = {'start': task.trained_teacher.variables}
+    return task.play(players, {'teacher': teacher}, inputs=inputs, turns='in_order')
+
+
+@pytest.mark.parametrize('teacher', ['exact_teacher', 'live_teacher'])
+def test_a_game_of_a_generator_and_a_fake_score_traces_from_end_to_end(teacher):
+    stage = game(POINTS, getattr(POINTS, teacher)())
+    arrays, metrics = Abstract().train(stage)
+    assert {'fake/follow', 'student/match'} <= set(metrics)
+    assert set(arrays['variables']) == {'fake', 'student'}
+    assert arrays['predictions']['test']['sample'].shape == (2000, 2)
+    assert (stage.cost()['teacher_queries'] > 0) == (teacher == 'live_teacher')
 
 
 def test_a_sampler_measures_each_split_and_counts_its_evaluations():
