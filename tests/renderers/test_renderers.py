@@ -12,6 +12,8 @@ from kdjax import renderers as r
 from kdjax.errors import UserError
 
 KEY = jax.random.key(0)
+QUICK = {'xla_backend_optimization_level': 0}
+"""These programs are compiled for longer than they run."""
 every = pytest.mark.parametrize('name', RENDERERS)
 
 
@@ -28,7 +30,7 @@ def one(name):
         image = RENDERERS[name].render(params, view, key=KEY)
         return loss(name, image), image
 
-    return jax.jit(jax.value_and_grad(call, has_aux=True))
+    return jax.jit(jax.value_and_grad(call, has_aux=True), compiler_options=QUICK)
 
 
 @functools.cache
@@ -39,7 +41,7 @@ def three(name):
         images = r.render_each(RENDERERS[name], params, views, key=KEY)
         return jnp.sum(jax.vmap(lambda image: loss(name, image))(images)), images
 
-    return jax.jit(jax.value_and_grad(call, has_aux=True))
+    return jax.jit(jax.value_and_grad(call, has_aux=True), compiler_options=QUICK)
 
 
 @functools.cache
