@@ -127,14 +127,17 @@ class DigitDiffusion(Generating):
         }
 
     def measure(self) -> Callable[..., dict[str, float]]:
-        return functools.partial(measure, self.trained_judge.model)
+        return functools.partial(measure, self.trained_judge.model, conditional=self.conditional)
 
 
-def measure(judge: Model, said: Mapping[str, np.ndarray], reference: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics of the samples `sample` that were asked to be of the classes `label`."""
+def measure(
+    judge: Model, said: Mapping[str, np.ndarray], reference: Mapping[str, Any], *, conditional: bool = True
+) -> dict[str, float]:
+    """Metrics of the samples `sample`, of the classes `label` if `conditional`, else of those that the judge sees."""
     features, logits = judgement(judge, reference['judge'], said['sample'])
-    label = np.asarray(said['label'])
-    return sample_metrics(reference['features'], features, label) | asked_classes(logits, label)
+    label = np.asarray(said['label']) if conditional else logits.argmax(axis=-1)
+    measured = sample_metrics(reference['features'], features, label)
+    return measured | asked_classes(logits, label) if conditional else measured
 
 
 def judgement(judge: Model, variables: Any, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -55,6 +55,8 @@ class Generating(Task):
         condition        the class, or in training the null class with probability `drop`
         target           the raw output that is right there: F of EDM, whose unweighted error is EDM's loss
 
+    conditional: whether anybody is told the class; without it `label` and `condition` are the null class, and nobody is
+        measured by the class asked for.
     sigma_min, sigma_max: of the schedule, a Karras ladder. Times: ln sigma ~ N(-1.2 + ln(2 sigma_data), 1.2^2)
     (arXiv 2206.00364, table 1, where sigma_data is 0.5).
     """
@@ -72,6 +74,7 @@ class Generating(Task):
     sigma_max: float = 80.0
     start_sigma: float = 80.0
     drop: float = 0.1
+    conditional: bool = True
 
     # What a task says of its field.
 
@@ -146,6 +149,7 @@ class Generating(Task):
 
     def _prepare(self, batch: Mapping[str, Any], *, key: jax.Array, train: bool) -> dict[str, Any]:
         data, label = self.scaled(batch), jnp.asarray(batch['label'], jnp.int32)
+        label = label if self.conditional else jnp.full_like(label, self.classes)
         rows = None if train else jnp.asarray(batch['index'])
         noise, other = (_normal(stream(key, name), data.shape, rows) for name in ('noise', 'denoise'))
         time = self._times(_normal(stream(key, 'time'), label.shape, rows))
@@ -225,7 +229,7 @@ class Generating(Task):
 
     def _teaching(self) -> dict[str, Any]:
         """All that a teacher depends on besides data, batch and steps."""
-        told = ('teacher_learning_rate', 'weight_decay', 'sigma_min', 'sigma_max', 'drop')
+        told = ('teacher_learning_rate', 'weight_decay', 'sigma_min', 'sigma_max', 'drop', 'conditional')
         return {name: getattr(self, name) for name in told} | {'sigma_data': self.sigma_data}
 
     def sampled(
@@ -239,7 +243,8 @@ class Generating(Task):
     ) -> Compute:
         """An arm: the teacher's samples by a solver on `steps` + 1 even times, from the noise of each held-out row.
 
-        guidance: none unless given. Leaves `samples` by split; measured as students are, with `nfe`.
+        Even times are the Karras ladder, on which `Heun(along='noise')` is EDM's sampler. guidance: none unless given.
+        Leaves `samples` by split; measured as students are, with `nfe`.
         """
         trained = trained or self.trained_teacher
         inputs = {'teacher': trained.variables}

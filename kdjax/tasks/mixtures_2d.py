@@ -83,17 +83,21 @@ class Mixtures2D(Generating):
         return Bound(teachers.closed_form(lambda inputs: Outputs(exact.raw(*inputs)), reads=DENOISES), {})
 
     def measure(self) -> Callable[..., dict[str, float]]:
-        return functools.partial(measure, self.data, self.bins)
+        return functools.partial(measure, self.data, self.bins, conditional=self.conditional)
 
 
-def measure(law: Mixtures, bins: int, said: Mapping[str, np.ndarray], reference: Any = None) -> dict[str, float]:
-    """Metrics of the samples `sample` `[rows, 2]` that were asked to be of the classes `label`."""
+def measure(
+    law: Mixtures, bins: int, said: Mapping[str, np.ndarray], reference: Any = None, *, conditional: bool = True
+) -> dict[str, float]:
+    """Metrics of the samples `sample` `[rows, 2]`, if `conditional` also beside the classes asked for, `label`."""
     del reference
     made, corner = np.asarray(said['sample'], np.float64), law.extent
     found = mode_weights(made, law.means, law.mode, reach=REACH * law.deviation)
-    nearest = law.mode[distances(made, law.means).argmin(axis=1)]
-    return {
+    measured = {
         **histogram_divergences(made, law.cells(bins), low=(-corner, -corner), high=(corner, corner)),
         **mode_metrics(found, law.mode_weights),
-        'class_accuracy': float(np.mean(nearest == said['label'])),
     }
+    if not conditional:
+        return measured
+    nearest = law.mode[distances(made, law.means).argmin(axis=1)]
+    return measured | {'class_accuracy': float(np.mean(nearest == said['label']))}

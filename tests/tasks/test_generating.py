@@ -13,6 +13,8 @@ from kdjax import losses
 from kdjax.diffusion.guidance import Guidance
 from kdjax.diffusion.solvers import DPMSolver, Heun
 from kdjax.objectives import term
+from kdjax.run.stages import Executor
+from kdjax.run.store import Store
 from kdjax.stage import Output
 from kdjax.tasks.digit_diffusion import DigitDiffusion, sample_grid
 from kdjax.tasks.generating import PREDICTS
@@ -53,6 +55,15 @@ def test_a_tenth_of_the_conditions_is_the_null_class_in_training_and_none_in_eva
     kept = trained['condition'] != POINTS.classes
     assert np.array_equal(trained['condition'][kept], trained['label'][kept])
     assert np.array_equal(held['condition'], held['label'])
+
+
+def test_without_classes_nobody_is_told_one_and_none_is_measured():
+    task = dataclasses.replace(POINTS, conditional=False)
+    batch = batch_of(task, range(9), train=False)
+    assert np.all(batch['label'] == 8) and np.all(batch['condition'] == 8)
+    held = task.data['test']
+    measured = task.measure()({'sample': held['point'], 'label': held['label']}, None)
+    assert measured['modes'] == 8 and 'class_accuracy' not in measured
 
 
 @pytest.mark.parametrize('task', [POINTS, DIGITS], ids=['points', 'digits'])
@@ -186,3 +197,14 @@ def test_a_grid_holds_a_row_for_each_class():
     grid = sample_grid(images, np.array([0, 1, 1, 1]), columns=2)
     assert grid.shape == (4, 6, 1)
     assert grid[::2, ::3, 0].tolist() == [[0, 0], [1, 2]]
+
+
+@pytest.mark.slow
+def test_a_trained_teacher_samples_the_modes_in_a_few_steps(tmp_path):
+    task = dataclasses.replace(POINTS, teacher='points-64-3', teacher_steps=1500)
+    executor = Executor(Store(tmp_path), module='kdjax.tasks.generating')
+    learned = executor.run(task.trained_teacher.variables.stage, 0).info['metrics']['test']
+    assert learned['denoising'] < 0.25  # 1 without learning, 0.13 at best
+    found = executor.run(task.sampled(DPMSolver(), 16), 0).info['metrics']['test']
+    assert found['modes'] == 8 and found['in_modes'] > 0.85 and found['class_accuracy'] > 0.98
+    assert found['kl_to_data'] < 0.3
