@@ -57,7 +57,7 @@ class Blocks:
         *parts, words, _ = self.heads[0].shape
         dtype = self.rows[1].dtype
         local = (self.place(i) + jnp.arange(self.size)).astype(dtype)
-        first = words * jnp.arange(*(parts or [1]), dtype=dtype)
+        first = words * jnp.arange(parts[0] if parts else 1, dtype=dtype)
         shape = (*parts, self.size)
         mine = jnp.broadcast_to(local >= jnp.asarray(i * self.size, dtype), shape)
         return (first[:, None] + local[None, :]).reshape(shape), mine
