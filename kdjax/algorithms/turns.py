@@ -73,13 +73,8 @@ def _moves(cast: Cast, name: str, state: State, frozen: Frozen, stored: Batch, k
         return (moved.variables, moved.optimizer), moved.metrics
 
     first = {n: state['variables'][n] for n in cast.group(name)}, state['optimizer'][name]
-    (variables, optimizer), metrics = jax.lax.scan(one, first, jnp.arange(cast.players[name].moves), unroll=_unrolled())
+    (variables, optimizer), metrics = jax.lax.scan(one, first, jnp.arange(cast.players[name].moves))
     return _Moved(variables, optimizer, {m: jnp.mean(values, axis=0) for m, values in metrics.items()}, {})
-
-
-def _unrolled() -> bool:
-    """XLA's CPU backend computes a convolution in a loop twelve times as slowly (five moves: 108 ms and 9 ms)."""
-    return jax.default_backend() == 'cpu'
 
 
 def _move(cast: Cast, name: str, state: State, frozen: Frozen, batch: Batch, key: jax.Array) -> _Moved:

@@ -34,7 +34,10 @@ def check(line, name):
     return record
 
 
-@pytest.mark.parametrize('name', ['loop', 'cached_teacher', 'seeds', 'checkpoint', 'sharding', 'particles'])
+SLOW = ['cached_teacher', 'checkpoint', 'sharding', 'particles']
+
+
+@pytest.mark.parametrize('name', ['loop', 'seeds', *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_last_line_is_the_record(run, name):
     assert 'jax' in check(run(name, '--smoke', '--repeats', '1'), name)['versions']
 
