@@ -19,13 +19,17 @@ from kdjax.cli.progress import progress
 from kdjax.cli.sites import record_path, write_report
 from kdjax.cli.stopping import Stopping
 from kdjax.errors import UserError
-from kdjax.metrics.paired import mean_interval
+from kdjax.experiment import claim
+from kdjax.report.numbers import label, summary
 from kdjax.run import verify as verification
 from kdjax.run.find import Found
 from kdjax.run.group import distributed, preflight
 from kdjax.run.layout import DATA, FSDP, TENSOR, Layout
 from kdjax.run.preemption import Preemption
 from kdjax.run.store import Store
+
+USUAL, COLUMNS = ('accuracy', 'nll', 'ece', 'agreement'), 4
+"""Metrics of the table beside those that are claimed, and how many there are at least."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,15 +116,13 @@ def _keep(asked: Verify, found: Found, record: dict[str, Any], *, standard: bool
 
 def show(record: dict[str, Any], console: Console) -> None:
     """The one table of a verification, and its claims."""
-    names = [
-        m for m in ('accuracy', 'nll', 'ece', 'agreement') if all(m in a['metrics'] for a in record['arms'].values())
-    ]
+    names = shown_metrics(record)
     title = f'{record["title"]}  ({record["dataset"]}, {record["split"]} split, {len(record["seeds"])} seeds)'
-    results = table('arm', *names, 'GFLOPs', 'teacher GFLOPs', 'seconds', title=title)
+    results = table('arm', *map(label, names), 'GFLOPs', 'teacher GFLOPs', 'seconds', title=title)
     for name, arm in record['arms'].items():
         cost = arm['cost']
         results.add_row(
-            name, *(_interval(arm['metrics'][m], percent=m in ('accuracy', 'agreement')) for m in names),
+            name, *(summary(m, arm['metrics'].get(m, ())) for m in names),
             f'{cost["student_flops"] / 1e9:.1f}', f'{cost["teacher_flops"] / 1e9:.1f}', f'{cost["seconds"]:.1f}',
         )  # fmt: skip
     console.print(results)
@@ -133,7 +135,8 @@ def show(record: dict[str, Any], console: Console) -> None:
     console.print(f'verdict: [bold]{record["verdict"]}[/bold]  ({record["seconds"]:.0f} s)')
 
 
-def _interval(values: list[float], *, percent: bool) -> str:
-    mean, low, high = mean_interval(values)
-    half = (high - low) / 2
-    return f'{100 * mean:.2f} ± {100 * half:.2f} %' if percent else f'{mean:.4f} ± {half:.4f}'
+def shown_metrics(record: dict[str, Any]) -> list[str]:
+    """Those of the claims, and up to `COLUMNS` the usual ones that every arm has."""
+    claimed = dict.fromkeys(claim(c['text']).metric for c in record['claims'])
+    usual = [m for m in USUAL if m not in claimed and all(m in a['metrics'] for a in record['arms'].values())]
+    return [*claimed, *usual[: max(0, COLUMNS - len(claimed))]]
