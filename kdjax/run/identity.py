@@ -7,15 +7,15 @@ import dataclasses
 import functools
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 import pathlib
 import platform
-import sys
 from typing import Any
 
 import jax
 import numpy as np
+
+from kdjax.run.imports import closure
 
 
 def digest(value: Any) -> str:
@@ -33,12 +33,12 @@ def _plain(value: Any) -> Any:
 
 @functools.cache
 def code(module: str) -> str:
-    """sha256 over the code of a module and of every kdjax module it imports, at any depth.
+    """sha256 over the code of a module and of all of kdjax that it depends on, see `kdjax.run.imports`.
 
     Comments, docstrings and layout are no part of it: to describe a result is not to change it. Nor is what the module
     itself is called, which for an experiment depends on the folder that it was loaded from.
     """
-    return digest({'' if name == module else name: _bare(path) for name, path in _closure(module).items()})
+    return digest({'' if name == module else name: _bare(path) for name, path in closure(module).items()})
 
 
 def _bare(path: pathlib.Path) -> str:
@@ -56,46 +56,6 @@ def _is_text(statement: ast.AST) -> bool:
     if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Constant):
         return False
     return isinstance(statement.value.value, str)
-
-
-def _closure(module: str) -> dict[str, pathlib.Path]:
-    found: dict[str, pathlib.Path] = {}
-    todo = [module]
-    while todo:
-        name = todo.pop()
-        path = _source(name)
-        if name in found or path is None:
-            continue
-        found[name] = path
-        todo.extend(_imports(path, name if path.name == '__init__.py' else name.rpartition('.')[0]))
-        if name.startswith('kdjax.'):
-            todo.append(name.rpartition('.')[0])
-    return found
-
-
-def _source(module: str) -> pathlib.Path | None:
-    loaded = sys.modules.get(module)
-    file = getattr(loaded, '__file__', None)
-    if file is None:
-        try:
-            spec = importlib.util.find_spec(module)
-        except ModuleNotFoundError:  # a name imported from a package, not a module
-            return None
-        file = spec.origin if spec else None
-    return pathlib.Path(file) if file and file.endswith('.py') else None
-
-
-@functools.cache
-def _imports(path: pathlib.Path, package: str) -> tuple[str, ...]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            module = importlib.util.resolve_name('.' * node.level + (node.module or ''), package)
-            names.add(module)
-            names.update(f'{module}.{alias.name}' for alias in node.names)
-    return tuple(n for n in names if n == 'kdjax' or n.startswith('kdjax.'))
 
 
 def versions() -> dict[str, str]:
