@@ -13,16 +13,23 @@ Number = float | int | None
 SPACE = '\N{NO-BREAK SPACE}'
 NONE = '–'
 RAISED = str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹')
-SHARES = frozenset({'accuracy', 'agreement', 'ece', 'error', 'top5'})
+SHARES = frozenset({
+    'accuracy', 'agreement', 'ece', 'error', 'top5', 'class_accuracy', 'precision', 'recall', 'coverage', 'in_modes',
+})  # fmt: skip
 """Metrics in 0..1 that are shown as percentages."""
 
 LABELS = {
     'accuracy': 'accuracy', 'nll': 'NLL', 'ece': 'ECE', 'brier': 'Brier score', 'aurc': 'AURC',
     'agreement': 'agreement', 'kl': 'KL to teacher', 'kl_to_teacher': 'KL to teacher',
+    'frechet': 'Fréchet distance', 'kid': 'KID', 'mmd': 'MMD', 'vendi': 'Vendi score', 'nfe': 'NFE',
+    'class_accuracy': 'class accuracy', 'class_nll': 'class NLL', 'in_modes': 'in modes',
+    'kl_to_data': 'KL(samples to data)', 'kl_from_data': 'KL(data to samples)', 'within_class': 'distance within class',
 }  # fmt: skip
 BETTER = {
     'accuracy': '↑', 'agreement': '↑', 'top5': '↑', 'nll': '↓', 'ece': '↓', 'brier': '↓', 'aurc': '↓',
-    'error': '↓', 'kl': '↓', 'kl_to_teacher': '↓', 'loss': '↓',
+    'error': '↓', 'kl': '↓', 'kl_to_teacher': '↓', 'loss': '↓', 'frechet': '↓', 'kid': '↓', 'mmd': '↓',
+    'class_accuracy': '↑', 'class_nll': '↓', 'precision': '↑', 'recall': '↑', 'coverage': '↑', 'in_modes': '↑',
+    'modes': '↑', 'weight_error': '↓', 'kl_to_data': '↓', 'kl_from_data': '↓', 'total_variation': '↓',
 }  # fmt: skip
 
 
