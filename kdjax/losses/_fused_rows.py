@@ -9,6 +9,10 @@ import jax.numpy as jnp
 
 from .pointwise import Pointwise
 
+ENTRIES_AT_ONCE = {'cpu': 2**19}
+"""Entries of an array in the maths after the logits: 2 MiB of float32, a dozen of which the last cache of a CPU holds.
+Elsewhere XLA fuses that maths into few kernels, and all rows go at once."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
@@ -56,16 +60,76 @@ def taught(setting, log_s, of_teachers):
     return value, slope
 
 
-def chunk(setting, head, teachers, rows):
-    """Values `[chunk]`, and their gradient in the student's logits `[chunk, vocabulary]`, in float32."""
+def values(setting, head, teachers, rows):
+    """Values `[chunk]` in float32, in nats."""
     hidden, label, teachers_hidden, where = rows
-    logits, bent = _logits(setting, hidden, head, setting.softcaps[0])
+    logits, of_teachers = _products(head, teachers, hidden, teachers_hidden)
+    parts = _parts(logits)
+    given = _dealt((logits, of_teachers, label, where), parts)
+    found = jax.lax.map(lambda i: _few(setting, *_part(given, i))[0], jnp.arange(parts))
+    return jnp.swapaxes(found, 0, 1).reshape(-1)
+
+
+def slopes(setting, head, teachers, rows, weight):
+    """Values `[chunk]`, and the gradient of their weighted sum in the student's logits `[chunk, vocabulary]`.
+
+    The logits of all rows are made at once, what follows for a few rows at a time, whose arrays a cache can hold: the
+    slope takes the place of the student's logits.
+    """
+    hidden, label, teachers_hidden, where = rows
+    logits, of_teachers = _products(head, teachers, hidden, teachers_hidden)
+    parts, shape = _parts(logits), logits.shape
+    given = _dealt((of_teachers, label, where, weight), parts)
+
+    def some(i, carry):
+        *here, weight = _part((carry[1], *given), i)
+        value, slope = _few(setting, *here)
+        return _put(carry[0], value, i), _put(carry[1], slope * weight[:, None], i)
+
+    start = _dealt((jnp.zeros(label.shape, logits.dtype), logits), parts)
+    value, slope = jax.lax.fori_loop(0, parts, some, start)
+    return value.reshape(-1), slope.reshape(shape)
+
+
+def _products(head, teachers, hidden, teachers_hidden):
+    taught = [product('nd,vd->nv', h, w) for h, (_, w) in zip(teachers_hidden, teachers, strict=True)]
+    return product('nd,vd->nv', hidden, head), taught
+
+
+def _parts(logits):
+    rows, words = logits.shape
+    few = rows_at_once(words) or rows
+    return rows // few if rows % few == 0 else 1
+
+
+def _dealt(tree, parts):
+    """Part i holds the rows i, i + parts, ...: of each device's rows, where they are split over some."""
+    return jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]), tree)
+
+
+def _part(tree, i):
+    return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, 1, keepdims=False), tree)
+
+
+def _put(x, part, i):
+    return jax.lax.dynamic_update_index_in_dim(x, part, i, 1)
+
+
+def rows_at_once(words):
+    """How many rows of so many words the maths after the logits takes at once; None for all."""
+    entries = ENTRIES_AT_ONCE.get(jax.default_backend())
+    return None if entries is None else max(1, entries // words)
+
+
+def _few(setting, logits, of_teachers, label, where):
+    """Values of some rows, and their slope, from products of hidden states and heads."""
+    logits, bent = _bent(setting, logits, setting.softcaps[0])
     log_s = jax.nn.log_softmax(logits / setting.temperature)
-    of_teachers = [
-        jax.nn.log_softmax(_logits(setting, h, w, cap)[0] / setting.temperature)
-        for cap, h, (_, w) in zip(setting.softcaps[1:], teachers_hidden, teachers, strict=True)
+    of_words = [
+        jax.nn.log_softmax(_bent(setting, z, cap)[0] / setting.temperature)
+        for cap, z in zip(setting.softcaps[1:], of_teachers, strict=True)
     ]
-    value, slope = taught(setting, log_s, of_teachers)
+    value, slope = taught(setting, log_s, of_words)
     value = jnp.sum(value, axis=-1)
     slope = slope - jnp.exp(log_s) * jnp.sum(slope, axis=-1, keepdims=True)
     if setting.hard_weight:
@@ -76,10 +140,10 @@ def chunk(setting, head, teachers, rows):
     return jnp.where(where, value, 0.0), slope * bent
 
 
-def _logits(setting, hidden, head, cap):
-    logits, slope = capped(product('nd,vd->nv', hidden, head), cap)
-    if setting.words < head.shape[0]:
-        logits = jnp.where(jnp.arange(head.shape[0])[None, :] < setting.words, logits, -jnp.inf)
+def _bent(setting, logits, cap):
+    logits, slope = capped(logits, cap)
+    if setting.words < logits.shape[-1]:
+        logits = jnp.where(jnp.arange(logits.shape[-1])[None, :] < setting.words, logits, -jnp.inf)
     return logits, slope
 
 

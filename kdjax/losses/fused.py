@@ -132,12 +132,12 @@ def _values(setting, hidden, head, label, taught, where):
     def one(_, rows):
         return None, value(head, taught, rows)
 
-    return _joined(jax.lax.scan(one, None, _dealt(setting, hidden, label, taught, where))[1], len(label))
+    return _joined(jax.lax.scan(one, None, _dealt(setting, head, hidden, label, taught, where))[1], len(label))
 
 
 def _forward(setting, hidden, head, label, taught, where):
     weights = where.astype(wide(hidden, head))
-    rows = _dealt(setting, hidden, label, taught, where, weights)
+    rows = _dealt(setting, head, hidden, label, taught, where, weights)
     shape, _ = _words_dealt(len(head))
     start = (
         jnp.zeros(rows[1].shape, weights.dtype),
@@ -157,7 +157,7 @@ def _backward(setting, kept, cotangent):
     common = jnp.max(jnp.where(where, cotangent, -jnp.inf))
     common = jnp.where(jnp.any(where), common, 0.0)
     same = jnp.all(jnp.where(where, cotangent == common, True))
-    rows = _dealt(setting, hidden, label, taught, where, jnp.where(where, cotangent, 0.0))
+    rows = _dealt(setting, head, hidden, label, taught, where, jnp.where(where, cotangent, 0.0))
     start = jax.tree.map(lambda g: jnp.where(same, common * g, 0.0), (of_hidden, of_head))
     values, chunks = jnp.zeros(rows[1].shape, common.dtype), jnp.where(same, 0, len(of_hidden))
     _, of_hidden, of_head = _passed(setting, head, taught, rows, (values, *start), chunks)
@@ -190,11 +190,11 @@ def _whole(setting):
     """The values of a chunk, and (values, gradient in its hidden states, the head's with it): a vocabulary at once."""
 
     def value(head, taught, rows):
-        return _fused_rows.chunk(setting, head, taught, rows)[0]
+        return _fused_rows.values(setting, head, taught, rows)
 
     def step(head, taught, rows, weight, of_head):
-        value, slope = _fused_rows.chunk(setting, head, taught, rows)
-        slope = (slope * weight[:, None]).astype(rows[0].dtype)
+        value, slope = _fused_rows.slopes(setting, head, taught, rows, weight)
+        slope = slope.astype(rows[0].dtype)
         return value, product('nv,vd->nd', slope, head), _added(of_head, slope, rows[0], _words_dealt(len(head))[1])
 
     return value, step
@@ -242,10 +242,18 @@ def _words_dealt(words):
     return (parts, each) if parts > 1 else (each,), next((n for n in range(fewest, 8 * fewest) if each % n == 0), 1)
 
 
-def _dealt(setting, hidden, label, taught, where, *weights):
+def _sizes(tokens, chunk, words):
+    """How many chunks, and of how many tokens: equal parts, rounded up to what the maths of a chunk takes at once."""
+    size = math.ceil(tokens / math.ceil(tokens / chunk))
+    few = _fused_rows.rows_at_once(words)
+    if few is not None and size > few:
+        size = math.ceil(size / few) * few
+    return math.ceil(tokens / size), size
+
+
+def _dealt(setting, head, hidden, label, taught, where, *weights):
     """Rows in chunks, dealt like cards so that each holds a part of what every device has, and padded with none."""
-    count = math.ceil(len(label) / setting.chunk)
-    size = math.ceil(len(label) / count)
+    count, size = _sizes(len(label), setting.chunk, len(head))
 
     def deal(x):
         padded = jnp.pad(x, ((0, size * count - len(x)), *((0, 0),) * (x.ndim - 1)))

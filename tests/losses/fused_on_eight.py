@@ -17,12 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from kdjax.losses import fused, fused_divergence
+from kdjax.losses import _fused_rows, fused, fused_divergence
 from kdjax.losses.pointwise import jsd
 
 TOKENS, WIDTH, WORDS, CHUNK = 64, 8, 4096, 16
 MESHES = {'data': (8, 1), 'tensor': (1, 8), 'both': (4, 2)}
 fused.WORDS_AT_ONCE = {'cpu': 128}  # so that each device has blocks
+_fused_rows.ENTRIES_AT_ONCE = {'cpu': 8 * WORDS}  # so that a chunk has parts
 
 
 HOW: dict[str, dict[str, int]] = {'even': {}, 'uneven': {}, 'by words': {'words_at_once': 200}}

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from kdjax import losses
-from kdjax.losses import pointwise
+from kdjax.losses import _fused_rows, pointwise
 
 TOKENS, WIDTH, VOCABULARY = 48, 64, 1000
 DIVERGENCES = {
@@ -166,15 +166,6 @@ def test_chunks_change_nothing(chunk, tokens):
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize('words', [4096 * 3, 4096 * 3 + 8, 12289], ids=['even', 'divisor', 'prime'])
-def test_blocks_of_the_head_change_nothing(words):
-    h, w = jnp.asarray(drawn(4, 3, seed=0), jnp.float32), jnp.asarray(drawn(words, 3, seed=1), jnp.float32)
-    label = jnp.arange(4, dtype=jnp.int32)
-    fused = jax.jit(jax.grad(lambda w: jnp.sum(losses.fused_divergence(h, w, label, hard_weight=1, chunk=2))))(w)
-    wanted = jax.nn.softmax(h @ w.T).T @ h - jnp.zeros_like(w).at[label].set(h)
-    np.testing.assert_allclose(fused, wanted, atol=1e-6)
-
-
 BY_WORDS = {
     'a divisor': {'words_at_once': 250},
     'the last block lies over the one before': {'words_at_once': 300},
@@ -185,6 +176,36 @@ BY_WORDS = {
     },
     'in float64': {'words_at_once': 999, 'precision': 'float64', 'hard_weight': 1},
 }  # fmt: skip
+
+
+@pytest.mark.parametrize('name', BY_WORDS)
+def test_a_few_rows_at_a_time_change_nothing(name, monkeypatch):
+    """The maths after the logits; 47 tokens are chunks of 20, of which the last is padded."""
+    h, w, t, u = (jnp.asarray(x, jnp.float32) for x in pair())
+    options = BY_WORDS[name] | {'words_at_once': None, 'divergence': pointwise.jsd(0.3), 'chunk': 18}
+    label, where = LABEL[:47] % options.get('vocabulary', VOCABULARY), masked(1)[:47]
+
+    def total(h, w):
+        values = losses.fused_divergence(h[:47], w, label, t[:47], u, where=where, **options)
+        return jnp.sum(values), values
+
+    def both():
+        return jax.jit(jax.value_and_grad(lambda *args: total(*args), (0, 1), has_aux=True))(h, w)
+
+    (_, wanted), right = both()
+    monkeypatch.setattr(_fused_rows, 'ENTRIES_AT_ONCE', {'cpu': 4 * VOCABULARY})
+    (_, values), slopes = both()
+    np.testing.assert_allclose(values, wanted, rtol=1e-5, atol=1e-6)
+    assert off(slopes, right) < 1e-6
+
+
+@pytest.mark.parametrize('words', [4096 * 3, 4096 * 3 + 8, 12289], ids=['even', 'divisor', 'prime'])
+def test_blocks_of_the_head_change_nothing(words):
+    h, w = jnp.asarray(drawn(4, 3, seed=0), jnp.float32), jnp.asarray(drawn(words, 3, seed=1), jnp.float32)
+    label = jnp.arange(4, dtype=jnp.int32)
+    fused = jax.jit(jax.grad(lambda w: jnp.sum(losses.fused_divergence(h, w, label, hard_weight=1, chunk=2))))(w)
+    wanted = jax.nn.softmax(h @ w.T).T @ h - jnp.zeros_like(w).at[label].set(h)
+    np.testing.assert_allclose(fused, wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize('even', [True, False], ids=['even cotangent', 'uneven cotangent'])
