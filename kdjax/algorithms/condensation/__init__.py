@@ -1,0 +1,1 @@
+"""Small sets that train well: training that is differentiated through, and what a set is matched to."""
