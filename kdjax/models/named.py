@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from kdjax.errors import UserError, unknown
+from kdjax.models.convnet import convnet
 from kdjax.models.decoder_config import DecoderConfig, gpt2_config
 from kdjax.models.mlp import mlp
 from kdjax.models.model import Model
@@ -16,7 +17,7 @@ from kdjax.models.vit import vit
 
 GRAMMAR = (
     'mlp-WIDTH-WIDTH..., resnetDEPTH or resnetDEPTHx4 (depth 6n + 2), wrn-DEPTH-FACTOR (depth 6n + 4), '
-    'vit-WIDTH-DEPTH[-pPATCH][-hHEADS][-token]'
+    'vit-WIDTH-DEPTH[-pPATCH][-hHEADS][-token], convnet-WIDTH-DEPTH'
 )
 EXAMPLES = (
     'mlp-256',
@@ -36,6 +37,8 @@ EXAMPLES = (
     'wrn-40-2',
     'vit-64-4',
     'vit-64-4-p2-h8',
+    'convnet-32-3',
+    'convnet-128-3',
 )
 
 LANGUAGE_EXAMPLES = ('llama-64-2', 'llama-128-4', 'llama-64-2-h4', 'gpt2-64-2', 'gpt2-64-2-h4')
@@ -43,6 +46,7 @@ HEAD_WIDTH = 32
 
 _MLP = re.compile(r'mlp((?:-\d+)+)')
 _RESNET = re.compile(r'resnet(\d+)(x4)?')
+_CONVNET = re.compile(r'convnet-(\d+)-(\d+)')
 _WRN = re.compile(r'wrn-(\d+)-(\d+)')
 _DECODER = re.compile(r'(llama|gpt2)-(\d+)-(\d+)(?:-h(\d+))?')
 _VIT = re.compile(r'vit-(\d+)-(\d+)(?:-p(\d+))?(?:-h(\d+))?(-token)?')
@@ -60,7 +64,8 @@ def named(
 
     spec: `mlp-256-256`, `resnet8`, `resnet8x4`, `wrn-16-2`, `vit-64-4` (width, depth; `-p2` patch, `-h8`
         heads, `-token` class token instead of mean pooling). Taps: see `models.mlp`, `.resnet` and `.vit`.
-    norm: 'batch' or 'group' ('none' for an MLP); a ViT has LayerNorm whatever this says.
+    norm: 'batch' or 'group' ('none' for an MLP, 'none' and 'instance' for a ConvNet); a ViT has LayerNorm whatever
+        this says.
     Raises UserError for an unknown specification, with the nearest known one and the grammar.
     """
     options: dict[str, Any] = {'classes': classes, 'image_shape': tuple(image_shape), 'dtype': dtype}
@@ -70,6 +75,8 @@ def named(
         return resnet(int(found[1]), wide=bool(found[2]), norm=norm, **options)
     if found := _WRN.fullmatch(spec):
         return wide_resnet(int(found[1]), int(found[2]), norm=norm, **options)
+    if found := _CONVNET.fullmatch(spec):
+        return convnet(int(found[1]), int(found[2]), norm=norm, **options)
     if found := _VIT.fullmatch(spec):
         width, depth, patch = int(found[1]), int(found[2]), None if found[3] is None else int(found[3])
         pooling = 'token' if found[5] else 'mean'

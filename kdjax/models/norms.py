@@ -73,6 +73,14 @@ class GroupNorm(nnx.Module):
         return (normal * self.scale[...].reshape(rows) + self.bias[...].reshape(rows)).astype(x.dtype)
 
 
+class InstanceNorm(GroupNorm):
+    """GroupNorm with a group for each channel (arXiv 1607.08022), scaled and shifted."""
+
+    def __init__(self, channels: int, *, rngs: nnx.Rngs):
+        super().__init__(channels, rngs=rngs)
+        self.groups = channels
+
+
 class Identity(nnx.Module):
     """No normalisation."""
 
@@ -87,6 +95,7 @@ class Identity(nnx.Module):
 _KINDS: dict[str, type[BatchNorm] | type[GroupNorm] | type[Identity]] = {
     'batch': BatchNorm,
     'group': GroupNorm,
+    'instance': InstanceNorm,
     'none': Identity,
 }
 
