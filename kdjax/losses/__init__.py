@@ -45,6 +45,7 @@ from .divergences import (
 )
 from .dual_space import cross_attention, spread, student_space
 from .fused import fused_divergence
+from .gradient_matching import characteristic_distance, gradient_cosine, trajectory_distance
 from .hints import attention_transfer, hint_mse
 from .interpolation import TaidState, adaptive_kl, taid, taid_start, taid_step
 from .labels import cross_entropy, entropy
@@ -79,6 +80,7 @@ __all__ = [
     'boundary_log_probs',
     'by_time',
     'calibrated_top_k',
+    'characteristic_distance',
     'chunk_log_probs',
     'chunked',
     'cka',
@@ -102,6 +104,7 @@ __all__ = [
     'flow_matching',
     'fused_divergence',
     'generalized_jsd',
+    'gradient_cosine',
     'group_advantages',
     'hint_mse',
     'hybrid_acceptance',
@@ -154,6 +157,7 @@ __all__ = [
     'tangent_matching',
     'tckd',
     'total_variation',
+    'trajectory_distance',
     'truncated_kl',
     'uld',
     'update_memory',

@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import registered_condensation
 import registered_fused
 import registered_generators
 import registered_language
 import registered_losses
+from condensation_identities import CONDENSATION_IDENTITIES
 from fused_identities import fused_divergence
 from generator_identities import GENERATOR_IDENTITIES
 from language_identities import LANGUAGE_IDENTITIES
@@ -23,9 +25,11 @@ REGISTER = [
     *registered_language.LANGUAGE,
     *registered_fused.FUSED,
     *registered_generators.GENERATORS,
+    *registered_condensation.CONDENSATION,
 ]
 NOT_LOSSES = registered_losses.NOT_LOSSES | registered_language.NOT_LOSSES | registered_generators.NOT_LOSSES
-IDENTITIES = IDENTITIES | LANGUAGE_IDENTITIES | GENERATOR_IDENTITIES | {'fused_divergence': fused_divergence}
+IDENTITIES = IDENTITIES | LANGUAGE_IDENTITIES | GENERATOR_IDENTITIES | CONDENSATION_IDENTITIES
+IDENTITIES = IDENTITIES | {'fused_divergence': fused_divergence}
 
 every_loss = pytest.mark.parametrize('number', range(len(REGISTER)), ids=[entry.label for entry in REGISTER])
 SEED = 20
