@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import einops
 import jax
@@ -30,15 +30,21 @@ class Block(nnx.Module):
         self.expand = layers.linear(width, 4 * width, init=layers.xavier_uniform, dtype=dtype, rngs=rngs)
         self.contract = layers.linear(4 * width, width, init=layers.xavier_uniform, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: jax.Array, told: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, told: jax.Array, *more: jax.Array) -> jax.Array:
         scale1, shift1, gate1, scale2, shift2, gate2 = self.modulation(told, x)
-        x = x + gate1 * self.attention((1 + scale1) * _normal(x) + shift1)
+        x = x + gate1 * self._attended((1 + scale1) * _normal(x) + shift1, *more)
         hidden = jax.nn.gelu(self.expand((1 + scale2) * _normal(x) + shift2), approximate=True)
         return x + gate2 * self.contract(hidden)
+
+    def _attended(self, x: jax.Array, *more: jax.Array) -> jax.Array:
+        del more
+        return self.attention(x)
 
 
 class DiT(nnx.Module):
     """Patches, learned positions, blocks, modulated norm, linear back to patches."""
+
+    BLOCK: ClassVar[type[Block]] = Block
 
     def __init__(
         self,
@@ -61,26 +67,30 @@ class DiT(nnx.Module):
         self.embed = layers.linear(pixels, width, init=layers.lecun_normal, dtype=dtype, rngs=rngs)
         places = (1, (height // patch) * (wide // patch), width)
         self.position = nnx.Param(layers.truncated_normal(rngs.params(), places, jnp.float32))
-        self.blocks = nnx.List([Block(width, heads, dtype=dtype, rngs=rngs) for _ in range(depth)])
+        self.blocks = nnx.List([self.BLOCK(width, heads, dtype=dtype, rngs=rngs) for _ in range(depth)])
         self.modulation = Modulation(width, width, 2, rngs=rngs)
         self.out = layers.linear(width, pixels, init=jax.nn.initializers.zeros, rngs=rngs)
 
     def __call__(self, inputs: tuple[Any, ...], *, train: bool, key: jax.Array) -> Outputs:
         del train, key
         x, t, condition = inputs
-        told = self.conditioning(t, condition)
+        told, *more = self._told(t, condition)
         x = einops.rearrange(x.astype(self.dtype), 'b (h p) (w q) c -> b (h w) (p q c)', p=self.patch, q=self.patch)
         x = self.embed(x)
         x = x + jnp.broadcast_to(self.position[...].astype(self.dtype), x.shape)
-        taps, block = {}, layers.block(Block.__call__, remat=self.remat)
+        taps, block = {}, layers.block(self.BLOCK.__call__, remat=self.remat)
         for i, each in enumerate(self.blocks, start=1):
-            x = taps[f'block{i}'] = block(each, x, told)
+            x = taps[f'block{i}'] = block(each, x, told, *more)
         taps['bottleneck'] = taps[f'block{-(-len(self.blocks) // 2)}']
         taps['pooled'] = layers.spatial_mean(_normal(x))
         scale, shift = self.modulation(told, x)
         x = self.out(((1 + scale) * _normal(x) + shift).astype(jnp.float32))
         whole = einops.rearrange(x, 'b (h w) (p q c) -> b (h p) (w q) c', h=self.rows, p=self.patch, q=self.patch)
         return Outputs(whole, taps)
+
+    def _told(self, t: Any, condition: Any) -> tuple[jax.Array, ...]:
+        """What blocks are told; the first is also told the last layer."""
+        return (self.conditioning(t, condition),)
 
 
 def dit(

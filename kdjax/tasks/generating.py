@@ -105,7 +105,10 @@ class Generating(Task):
 
     def network(self, spec: str, *, times: int = 1) -> Model:
         """A network that denoises, by name: inputs `(x_t, t, class)`, prediction the raw output. It sees x_t / rms."""
-        inner = named_denoiser(spec, classes=self.classes, shape=self.shape, times=times)
+        return self.seen_scaled(named_denoiser(spec, classes=self.classes, shape=self.shape, times=times))
+
+    def seen_scaled(self, inner: Model) -> Model:
+        """Any network of `(x_t / rms, t, condition)` as one of `(x_t, t, condition)`."""
 
         def seen(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
             x, t, condition = inputs
