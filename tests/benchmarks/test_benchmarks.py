@@ -34,7 +34,7 @@ def check(line, name):
     return record
 
 
-SLOW = ['cached_teacher', 'checkpoint', 'sharding', 'particles']
+SLOW = ['cached_teacher', 'checkpoint', 'jvp', 'sharding', 'particles']
 
 
 @pytest.mark.parametrize('name', ['loop', 'seeds', *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])

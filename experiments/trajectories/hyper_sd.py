@@ -1,0 +1,121 @@
+"""Hyper-SD: consistency within segments of time, whose number falls stage by stage.
+
+Ren et al., Hyper-SD: Trajectory Segmented Consistency Model for Efficient Image Synthesis (arXiv 2404.13686), equations
+11 and 12 and algorithm 1; no training code is public. Out of scope here: human feedback, the adversarial part of the
+distance, the one-step stage by distribution matching, LoRA. With J DDIM's jump by the student's data f, x_s one step of
+the teacher from x_t, f' the average of the student, e uniform from the start of the segment of t to s:
+
+    tscd         |J(x_t, f, t -> e) - sg J(x_s, f', s -> e)|^2      8, 4, 2, then 1 segments, B updates each
+    fixed_end    the same with e always the start of the segment
+    ctm          1 segment for all 4 B updates (TCD, CTM without its denoising loss)
+    consistency  consistency distillation, 4 B updates, sampled with fresh noise
+    ddim_n       n steps of DDIM on the teacher
+
+Points of a ring of eight modes, nobody is told the class; the teacher is the exact denoiser of their law. Metrics at 1,
+2, 4 and 8 steps (`kl_to_data`, `kl_to_data_2`, ...), by DDIM on an even grid, which is the TCD sampler without noise;
+`error_path` is the squared distance of one-step samples from the end of the teacher's ODE.
+
+`kdjax verify hyper_sd`: not verified yet.
+"""
+
+import dataclasses
+
+from kdjax import teachers
+from kdjax.algorithms.consistency_discrete import consistency_distillation
+from kdjax.algorithms.consistency_segmented import segmented_consistency
+from kdjax.algorithms.trajectory import asking
+from kdjax.diffusion import DDIM
+from kdjax.experiment import Experiment
+from kdjax.objectives import term
+from kdjax.tasks.few_step_students import (
+    evenly,
+    fixed,
+    measuring,
+    off_path,
+    sampler_arm,
+    student_of,
+    students_steps,
+    weights_of,
+)
+from kdjax.tasks.generating import DENOISES
+from kdjax.tasks.mixtures_2d import Mixtures2D
+from kdjax.tasks.task import Bound
+
+
+@dataclasses.dataclass(frozen=True)
+class HyperSD(Mixtures2D):
+    conditional: bool = False
+    student: str = 'points-64-2'
+    teacher: str = 'points-64-2'
+    batch: int = 256
+    steps: int = 3200
+    teacher_steps: int = 3000
+    grid: int = 32
+    decay: float = 0.95
+
+    def measure(self):
+        return measuring(super().measure())
+
+
+SEGMENTS = (8, 4, 2, 1)
+
+
+def arms(task: HyperSD):
+    network = task.network(task.student)
+    average = Bound(teachers.ema(network, decay=task.decay, reads=DENOISES), {}, (network,))
+    bound = {'teacher': task.exact_teacher(), 'average': average}
+
+    def learn(loss, *, renoise=False, updates=None, start=None, name='arm', **options):
+        reads = 'batch.data', 'batch.label', 'student()', 'average()', 'teacher()'
+        evaluates = students_steps(
+            task, (1, 2, 4, 8), renoise=renoise,
+            more=lambda view, student, sample: {'error_path': off_path(task, view, sample)},
+        )  # fmt: skip
+        return student_of(
+            task, term(asking(loss, task.denoiser), *reads, steps=task.grid, **options), bound,
+            calls={'student': 3, 'average': 1}, evaluates=evaluates, steps=updates, start=start, name=name,
+        )  # fmt: skip
+
+    def staged(name, **options):
+        start, part = None, task.steps // len(SEGMENTS)
+        for segments in SEGMENTS:
+            stage = learn(
+                segmented_consistency,
+                segments=segments,
+                updates=part,
+                start=start,
+                name=f'{name}_{segments}',
+                **options,
+            )
+            start = weights_of(stage)
+        return stage
+
+    return {
+        'tscd': staged('tscd'),
+        'fixed_end': staged('fixed_end', fixed_end=True),
+        'ctm': learn(segmented_consistency, segments=1),
+        'consistency': learn(consistency_distillation, order=1, renoise=True),
+        **{
+            f'ddim_{n}': sampler_arm(
+                task, f'DDIM in {n}', fixed(evenly(DDIM(), n)), metric='kl_to_data', exact=task.exact_denoiser()
+            )
+            for n in (1, 2, 4, 8)
+        },
+    }
+
+
+experiment = Experiment(
+    title='Hyper-SD: consistency within fewer and fewer segments',
+    systems=(58,),
+    config=HyperSD(),
+    arms=arms,
+    claims=(
+        'tscd < consistency on kl_to_data',
+        'tscd < consistency on kl_to_data_2',
+        'tscd < consistency on kl_to_data_4',
+        'tscd < ctm on kl_to_data',
+        'tscd < ctm on kl_to_data_2',
+        'tscd < ctm on kl_to_data_4',
+        'tscd < fixed_end on kl_to_data_2',
+    ),
+)
