@@ -6,7 +6,7 @@ import abc
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -15,6 +15,7 @@ import numpy as np
 
 from kdjax import losses
 from kdjax.algorithms import Player, play
+from kdjax.algorithms.generators import LogNormal, Terms, sampled
 from kdjax.algorithms.players import Prepare
 from kdjax.data.batches import evaluation_batches
 from kdjax.diffusion.checks import over
@@ -26,9 +27,9 @@ from kdjax.diffusion.solvers import Solver
 from kdjax.models.model import Model, Outputs
 from kdjax.models.named_denoiser import named_denoiser
 from kdjax.objectives import Objective, term
-from kdjax.stage import Compute, Train
+from kdjax.stage import Compute, Output, Train
 from kdjax.streams import stream
-from kdjax.tasks.task import Task, Trained, cost
+from kdjax.tasks.task import Bound, Task, Trained, cost
 from kdjax.view import View
 
 PREDICTS = 'edm'
@@ -51,7 +52,8 @@ class Generating(Task):
         data, label      real examples, scaled as networks see them, and their classes
         noise            standard normal, of the shape of the data; in evaluation fixed by the row
         prior, start     start_sigma noise, and its time
-        time, noised     a time of the teacher's distribution, and other noise added to the data at it
+        other            other noise, of the same shape
+        time, noised     a time of the teacher's distribution, and the other noise added to the data at it
         condition        the class, or in training the null class with probability `drop`
         target           the raw output that is right there: F of EDM, whose unweighted error is EDM's loss
 
@@ -166,6 +168,7 @@ class Generating(Task):
             'noise': noise,
             'prior': self.start_sigma * noise,
             'start': start,
+            'other': other,
             'time': time,
             'noised': noised,
             'condition': jnp.where(dropped, self.classes, label),
@@ -191,6 +194,24 @@ class Generating(Task):
         """One sample for each held-out row, of the row's class."""
         return lambda view: {'sample': view['student'].astype(jnp.float32)}
 
+    def in_steps(self, times: Sequence[float]) -> Callable[[View], dict[str, jax.Array]]:
+        """Evaluation of a student that is called at each of these falling times, with fresh noise in between."""
+
+        def said(view: View) -> dict[str, jax.Array]:
+            student, key = view['student()'], jax.random.fold_in(stream(view.key, 'steps'), view['batch.index'][0])
+            x = sampled(
+                lambda *inputs: student(inputs).prediction, view['batch.prior'], view['batch.label'], self.schedule,
+                times, key=key,
+            )  # fmt: skip
+            return {'sample': x.astype(jnp.float32)}
+
+        return said
+
+    @functools.cached_property
+    def learned_noising(self) -> LogNormal:
+        """How the teacher's examples were noised."""
+        return LogNormal(-1.2 + math.log(2 * self.sigma_data), 1.2)
+
     # Players beside the generator.
 
     def follower(
@@ -205,10 +226,54 @@ class Generating(Task):
         """A network that denoises and learns beside the generator: a fake score, from the teacher's weights.
 
         spec: the teacher's unless given. start: the name of the input that holds its first variables. moves, calls: see
-        `Player`; `calls` states the passes of networks that the objective calls, its own among them.
+        `Player`; `calls` states the passes of networks that the objective calls, its own among them. Its
+        learning rate falls to zero over all its moves in the task's steps.
         """
-        network, optimizer = self.network(spec or self.teacher), self.optimizer()
+        network, optimizer = self.network(spec or self.teacher), self.optimizer(moves * self.steps)
         return Player(network, objective, optimizer, DENOISES, start, moves=moves, calls=calls or {})
+
+    def matched(
+        self,
+        objective: Objective,
+        following: Objective,
+        teacher: Bound,
+        *,
+        terms: Terms,
+        moves: int = 5,
+        steps: int | None = None,
+        start: Output | None = None,
+        learning_rate: float | None = None,
+        langevin: int = 0,
+        **options: Any,
+    ) -> Train:
+        """An arm: a follower `fake` that moves so many times a step, then the student, who sees what it has learned.
+
+        Both begin with the teacher's weights. start: other first weights of the student. learning_rate: of both, in
+        place of the task's. langevin: see `Terms.calls`.
+        """
+        steps = steps or self.steps
+
+        def calls(objective: Objective, *, own: bool) -> dict[str, int]:
+            asked = terms.calls(objective, own=own, langevin=langevin)
+            return {name: passes for name, passes in asked.items() if name != 'teacher' or teacher.models}
+
+        inputs = {'start': self.trained_teacher.variables}
+        begun = 'start'
+        if start is not None:
+            inputs, begun = {**inputs, 'begun': start}, 'begun'
+        student = dataclasses.replace(
+            self.player(objective, start=begun),
+            optimizer=self.optimizer(steps, learning_rate),
+            calls=calls(objective, own=True),
+        )
+        fake = dataclasses.replace(
+            self.follower(following, moves=moves, calls=calls(following, own=False)),
+            optimizer=self.optimizer(moves * steps, learning_rate),
+        )
+        return self.play(
+            {'fake': fake, 'student': student}, {'teacher': teacher}, steps=steps, inputs=inputs, turns='in_order',
+            **options,
+        )  # fmt: skip
 
     # The teacher, and samplers of many steps.
 

@@ -11,19 +11,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdjax import teachers
+from kdjax import losses, teachers
 from kdjax.data.mixtures import Mixtures, mixtures
 from kdjax.diffusion.analytic import Mixture, isotropic
 from kdjax.diffusion.denoiser import Denoiser
+from kdjax.diffusion.solvers import Heun
 from kdjax.metrics.feature_sets import distances
 from kdjax.metrics.histogram import histogram_divergences
 from kdjax.metrics.modes import mode_metrics, mode_weights
 from kdjax.models.model import Outputs
+from kdjax.objectives import term
+from kdjax.stage import Output
+from kdjax.tasks.followers import followed, follower_health
 from kdjax.tasks.generating import DENOISES, PREDICTS, Generating
 from kdjax.tasks.task import Bound
+from kdjax.view import View
 
 REACH = 3.0
 """Deviations from the nearest component within which a sample is in a mode."""
+
+STEPS = 16
+"""Of the ODE, two evaluations each, for the samples that a student begins with."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +44,8 @@ class Mixtures2D(Generating):
                                                      the bias of each is in `metrics.histogram`
         modes, in_modes, weight_error                see `metrics.modes`
         class_accuracy                               samples whose nearest component is of the class asked for, in 0..1
+        fake_error, gap_to_teacher, direction_cosine where a player `fake` follows the student, see `metrics.followed`
+        discriminator_gap                            where a `head` tells samples from data, see `tasks.followers`
 
     tilt: the last mode weighs this many times the first.
     """
@@ -82,8 +92,40 @@ class Mixtures2D(Generating):
         exact = self.exact_denoiser()
         return Bound(teachers.closed_form(lambda inputs: Outputs(exact.raw(*inputs)), reads=DENOISES), {})
 
+    def evaluated(self) -> Callable[[View], dict[str, jax.Array]]:
+        plain = super().evaluated()
+
+        def said(view: View) -> dict[str, jax.Array]:
+            made = plain(view)
+            return made | followed(self, view, made['sample'])
+
+        return said
+
     def measure(self) -> Callable[..., dict[str, float]]:
-        return functools.partial(measure, self.data, self.bins, conditional=self.conditional)
+        def measured(said: Mapping[str, np.ndarray], reference: Any = None) -> dict[str, float]:
+            found = measure(self.data, self.bins, said, reference, conditional=self.conditional)
+            return found | follower_health(said, self.schedule, conditional=self.conditional)
+
+        return measured
+
+    # Generators to begin with.
+
+    def missing(self, *lost: int, steps: int = 500) -> Output:
+        """A student's weights that know all modes but these; the noise of each sample is kept in its sample.
+
+        It learns the map of the probability-flow ODE of what is left, which is known exactly.
+        """
+        law = self.data
+        kept = ~np.isin(law.mode, lost)
+        rest = isotropic(law.means[kept], law.deviation, weights=law.weights[kept]).denoiser(self.schedule, 'rest')
+        times = jnp.linspace(float(self.schedule.time_of_sigma(self.start_sigma)), 0.0, STEPS + 1)
+        teacher = teachers.closed_form(
+            lambda inputs: Outputs(Heun(along='noise')(rest, inputs[0], times)), reads=self.reads
+        )
+        name = '-'.join(('missing', *map(str, lost)))
+        objective = term(losses.hint_mse, 'student', 'teacher')
+        start = self.trained_teacher.variables
+        return self.arm(objective, Bound(teacher, {}), steps=steps, start=start, name=name)['variables']['student']
 
 
 def measure(

@@ -54,6 +54,13 @@ def test_resnet_step_compares_with_torch(run):
     assert record['ratios'].keys() == {'live_teacher', 'cached_teacher', 'both_cached'}
 
 
+@pytest.mark.slow
+def test_dmd_step_compares_networks_of_one_size_with_torch(run):
+    pytest.importorskip('torch')
+    record = check(run('dmd_step', '--smoke', '--repeats', '1'), 'dmd_step')
+    assert record['ratios'].keys() == {'dit', 'unet'} and 'torch' in record['versions']
+
+
 def test_without_torch_it_says_so(run, monkeypatch):
     monkeypatch.setitem(sys.modules, 'torch', None)
     with pytest.raises(SystemExit, match='PyTorch is not installed') as stopped:
