@@ -26,6 +26,8 @@ from kdjax.tasks.mixtures_2d import Mixtures2D
 
 @dataclasses.dataclass(frozen=True)
 class EMD(Mixtures2D):
+    student: str = 'points-64-3'
+    teacher: str = 'points-64-3'
     tilt: float = 4.0
     conditional: bool = False
     batch: int = 256

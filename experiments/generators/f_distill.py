@@ -24,6 +24,8 @@ ARMS = {'rkl': 'kl_reverse', 'js': 'jensen_shannon', 'kl': 'kl_forward', 'sh': '
 
 @dataclasses.dataclass(frozen=True)
 class FDistill(Mixtures2D):
+    student: str = 'points-64-3'
+    teacher: str = 'points-64-3'
     tilt: float = 15.0
     conditional: bool = False
     batch: int = 256

@@ -28,6 +28,8 @@ BELOW = Even(0.0, 0.8)
 
 @dataclasses.dataclass(frozen=True)
 class SiD(Mixtures2D):
+    student: str = 'points-64-3'
+    teacher: str = 'points-64-3'
     conditional: bool = False
     start_sigma: float = 2.5
     batch: int = 256

@@ -24,6 +24,8 @@ from kdjax.tasks.mixtures_2d import Mixtures2D
 
 @dataclasses.dataclass(frozen=True)
 class SIM(Mixtures2D):
+    student: str = 'points-64-3'
+    teacher: str = 'points-64-3'
     conditional: bool = False
     start_sigma: float = 2.5
     batch: int = 256

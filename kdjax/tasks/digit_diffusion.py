@@ -18,9 +18,11 @@ from kdjax.data.dataset import ImageDataset, Source, in_rows
 from kdjax.metrics.samples import asked_classes, sample_metrics
 from kdjax.models.model import Model
 from kdjax.stage import Compute, Output
+from kdjax.tasks.followers import judged, mean_gap
 from kdjax.tasks.generating import HELD_OUT, Generating
 from kdjax.tasks.small_images import SmallImages
 from kdjax.tasks.task import Trained
+from kdjax.view import View
 
 AT_ONCE = 256
 
@@ -30,7 +32,8 @@ class DigitDiffusion(Generating):
     """Digits of 8x8, or MNIST and Fashion-MNIST of 28x28; pixels are scaled to mean 0 and deviation 1.
 
     Measured of `samples` images for each held-out split, of the classes of its rows in turn, beside its real images:
-    `metrics.samples.sample_metrics` on the last features of the judge, and `class_accuracy`, `class_nll` by its logits.
+    `metrics.samples.sample_metrics` on the last features of the judge, and `class_accuracy`, `class_nll` by its logits;
+    and `discriminator_gap` where a head tells samples from data, see `tasks.followers`.
 
     judge: a classifier, trained once on labels, that no method learns from. real_examples: of a split, at most.
     """
@@ -126,8 +129,21 @@ class DigitDiffusion(Generating):
             for split, size in sizes.items()
         }
 
+    def evaluated(self) -> Callable[[View], dict[str, jax.Array]]:
+        plain = super().evaluated()
+
+        def said(view: View) -> dict[str, jax.Array]:
+            made = plain(view)
+            return made | judged(self, view, made['sample'])
+
+        return said
+
     def measure(self) -> Callable[..., dict[str, float]]:
-        return functools.partial(measure, self.trained_judge.model, conditional=self.conditional)
+        def measured(said: Mapping[str, np.ndarray], reference: Mapping[str, Any]) -> dict[str, float]:
+            found = measure(self.trained_judge.model, said, reference, conditional=self.conditional)
+            return found | mean_gap(said)
+
+        return measured
 
 
 def measure(

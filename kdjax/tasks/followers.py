@@ -22,39 +22,45 @@ ROWS = 2000
 
 
 def followed(task: Generating, view: View, sample: jax.Array) -> dict[str, jax.Array]:
-    """What `fake`, `teacher` and `head` say of one noised sample for each held-out row; nothing without a follower.
+    """What `fake` and `teacher` say of one noised sample for each held-out row; nothing without a follower.
 
-    again, again_time: the noised samples and their times, with the noise and at the times of the row.
-    fake, real: data predictions there. discriminator_gap: logit of a noised example less that of the noised sample.
+    again, again_time: the noised samples and their times, with the noise and at the times of the row. fake, real: data
+    predictions there.
     """
     if 'fake' not in view or 'teacher' not in view:
         return {}
-    label, clear = view['batch.label'], task.schedule.time_of(-2 * jnp.log(CLEAREST))
-    time = jnp.maximum(view['batch.time'], clear)
-    again, noised = (task.schedule.noised(x, view['batch.other'], time) for x in (sample, view['batch.data']))
-    said = {
-        'again': again,
-        'again_time': time,
-        'fake': task.denoiser(view['fake()'], 'fake').data(again, time, label),
-        'real': task.denoiser(view['teacher()'], 'teacher').data(again, time, label),
-    }
-    if 'head' not in view:
-        return said
-    logits = [judge(view['fake()'], view['head()'])(x, time, label) for x in (noised, again)]
-    real, fake = (jnp.mean(logit.reshape(len(logit), -1), axis=1) for logit in logits)
-    return said | {'discriminator_gap': real - fake}
+    label, time = view['batch.label'], _clear(task, view)
+    again = task.schedule.noised(sample, view['batch.other'], time)
+    networks = {'fake': 'fake', 'real': 'teacher'}
+    said = {n: task.denoiser(view[f'{who}()'], who).data(again, time, label) for n, who in networks.items()}
+    return said | {'again': again, 'again_time': time}
+
+
+def judged(task: Generating, view: View, sample: jax.Array) -> dict[str, jax.Array]:
+    """discriminator_gap: the judge's logit of each held-out example less that of the sample, both noised alike.
+
+    Nothing without a `head` on the features of `fake`.
+    """
+    if 'fake' not in view or 'head' not in view:
+        return {}
+    label, time, said = view['batch.label'], _clear(task, view), judge(view['fake()'], view['head()'])
+    pair = (task.schedule.noised(x, view['batch.other'], time) for x in (view['batch.data'], sample))
+    real, fake = (jnp.mean(said(x, time, label).reshape(len(x), -1), axis=1) for x in pair)
+    return {'discriminator_gap': real - fake}
+
+
+def _clear(task: Generating, view: View) -> jax.Array:
+    """The times of the rows, none with less noise than the clearest."""
+    return jnp.maximum(view['batch.time'], task.schedule.time_of(-2 * jnp.log(CLEAREST)))
 
 
 def follower_health(said: Mapping[str, np.ndarray], schedule: Schedule, *, conditional: bool) -> dict[str, float]:
-    """`metrics.followed.follower_metrics`, against samples of the same class if `conditional`, and the mean gap.
+    """`metrics.followed.follower_metrics` of `followed`, against samples of the same class if `conditional`.
 
     Nothing where nobody follows.
     """
-    found = {}
-    if 'discriminator_gap' in said:
-        found['discriminator_gap'] = float(np.mean(said['discriminator_gap'], dtype=np.float64))
     if 'fake' not in said:
-        return found
+        return {}
     alpha, sigma = (np.asarray(level, np.float64) for level in schedule.levels(jnp.asarray(said['again_time'])))
     label = np.asarray(said['label']) if conditional else np.zeros(len(alpha), int)
     kept, truth = [], []
@@ -65,4 +71,10 @@ def follower_health(said: Mapping[str, np.ndarray], schedule: Schedule, *, condi
         truth.append(expected_of_samples(said['again'][rows], alpha[rows], sigma[rows], said['sample'][mine]))
     rows = np.concatenate(kept)
     ratio = (sigma / alpha)[rows]
-    return found | follower_metrics(np.concatenate(truth), said['fake'][rows], said['real'][rows], ratio)
+    return follower_metrics(np.concatenate(truth), said['fake'][rows], said['real'][rows], ratio)
+
+
+def mean_gap(said: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The mean `discriminator_gap`, where there is a judge."""
+    name = 'discriminator_gap'
+    return {name: float(np.mean(said[name], dtype=np.float64))} if name in said else {}

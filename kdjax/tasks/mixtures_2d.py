@@ -22,7 +22,7 @@ from kdjax.metrics.modes import mode_metrics, mode_weights
 from kdjax.models.model import Outputs
 from kdjax.objectives import term
 from kdjax.stage import Output
-from kdjax.tasks.followers import followed, follower_health
+from kdjax.tasks.followers import followed, follower_health, judged, mean_gap
 from kdjax.tasks.generating import DENOISES, PREDICTS, Generating
 from kdjax.tasks.task import Bound
 from kdjax.view import View
@@ -97,14 +97,14 @@ class Mixtures2D(Generating):
 
         def said(view: View) -> dict[str, jax.Array]:
             made = plain(view)
-            return made | followed(self, view, made['sample'])
+            return made | followed(self, view, made['sample']) | judged(self, view, made['sample'])
 
         return said
 
     def measure(self) -> Callable[..., dict[str, float]]:
         def measured(said: Mapping[str, np.ndarray], reference: Any = None) -> dict[str, float]:
             found = measure(self.data, self.bins, said, reference, conditional=self.conditional)
-            return found | follower_health(said, self.schedule, conditional=self.conditional)
+            return found | follower_health(said, self.schedule, conditional=self.conditional) | mean_gap(said)
 
         return measured
 

@@ -66,7 +66,7 @@ def test_one_step_of_the_noise_is_the_reverse_kl():
 
 def test_many_steps_of_both_are_the_forward_kl():
     """And nothing like the reverse one; the bias of Langevin steps of 0.05 is about two per cent."""
-    langevin = Langevin(260, 0.05, 0.05)
+    langevin = Langevin(260, 0.05, 0.05 * (ALPHA / SIGMA) ** 2)
     found, error = mean_and_error(each(langevin, 2**14) - each(langevin, 2**14, FAKE))
     right = slopes(forward_kl)
     assert (np.abs(found - right) < 4 * error + 0.04 * np.linalg.norm(right)).all()

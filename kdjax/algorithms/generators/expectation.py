@@ -26,7 +26,8 @@ CANCELS = ('nothing', 'injected', 'decayed')
 class Langevin:
     """`steps` updates of (noise, latent) towards p(x_t) / q(x_t) N(noise) N(latent), p the teacher's law, q one's own.
 
-    noise_size, latent_size: of a step; 0 leaves the latent where it is.
+    noise_size: of a step of the noise. latent_size: of a step of the latent, 0 to leave it where it is; times
+        min(1, sigma^2 / alpha^2) at each level, as the pull on it grows as alpha^2 / sigma^2.
     cancels: what is subtracted from the noise in the end, to lower the variance. 'injected': all normal draws of the
         way, which is right while steps * noise_size is far below 1; 'decayed': what the drift has left of them.
 
@@ -61,6 +62,7 @@ class Langevin:
     ) -> tuple[Float[Array, 'batch *latent'], Float[Array, 'batch *event']]:
         """(latent, noise) at the end. In units of the noise, one step size serves all levels of it."""
         levels = real.schedule.levels(t)
+        size = over(self.latent_size * jnp.minimum(1.0, jnp.square(levels[1] / levels[0])), latent)
         decay = 1 - self.noise_size if self.cancels == 'decayed' else 1.0
 
         def one(carry: Any, i: jax.Array):
@@ -73,8 +75,8 @@ class Langevin:
             fresh = (2 * self.noise_size) ** 0.5 * jax.random.normal(draws[0], noise.shape, noise.dtype)
             noise = noise + self.noise_size * (lift - noise) + fresh
             if self.latent_size:
-                kick = (2 * self.latent_size) ** 0.5 * jax.random.normal(draws[1], latent.shape, latent.dtype)
-                latent = latent + self.latent_size * (pull(alpha / sigma * lift)[0] - latent) + kick
+                kick = jnp.sqrt(2 * size) * jax.random.normal(draws[1], latent.shape, latent.dtype)
+                latent = latent + size * (pull(alpha / sigma * lift)[0] - latent) + kick
             return (latent, noise, decay * book + fresh), None
 
         first = latent, noise, jnp.zeros_like(noise)
