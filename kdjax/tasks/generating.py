@@ -198,6 +198,7 @@ class Generating(Task):
         """Evaluation of a student that is called at each of these falling times, with fresh noise in between."""
 
         def said(view: View) -> dict[str, jax.Array]:
+            assert view.key is not None
             student, key = view['student()'], jax.random.fold_in(stream(view.key, 'steps'), view['batch.index'][0])
             x = sampled(
                 lambda *inputs: student(inputs).prediction, view['batch.prior'], view['batch.label'], self.schedule,

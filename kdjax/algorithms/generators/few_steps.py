@@ -27,7 +27,8 @@ def sampled(
     key: jax.Array,
 ) -> Float[Array, 'batch *event']:
     """One sample from each state at the first time, by a call at each of the falling times."""
-    return generator(*_states(generator, prior, condition, schedule, times, key)[-1], condition)
+    x_t, t = _states(generator, prior, condition, schedule, times, key)[-1]
+    return generator(x_t, t, condition)
 
 
 def simulated(
@@ -73,7 +74,7 @@ def _states(generator, prior, condition, schedule, times, key):
     """(x_t, t) at each time, each made of the generator's answer to the one before and of fresh noise."""
     if len(times) > 1:
         falling(jnp.asarray(times))
-    states = []
+    states: list[tuple[Array, Array]] = []
     for i, time in enumerate(times):
         t = jnp.full(len(prior), time, jnp.float32)
         if states:
