@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import optax
 from timing import Contestant, arguments, conclude, interleaved, ratio, timed
 
-from kdjax import losses, teachers
+from kdjax import teachers
 from kdjax.algorithms import Player, play
+from kdjax.algorithms.scores import LessFake, ScoreDistillation, following
 from kdjax.diffusion import Cosine, Denoiser, Guidance
 from kdjax.models.model import Model
 from kdjax.models.named_denoiser import named_denoiser
@@ -24,7 +25,7 @@ from kdjax.objectives import term
 from kdjax.renderers import named_renderer
 from kdjax.tasks.scenes import scenes
 
-SEED, CLASSES, SCALE, LEARNING_RATE = 0, 4, 7.5, 1e-3
+SEED, CLASSES, SCALE, LEARNING_RATE, STEPS = 0, 4, 7.5, 1e-3, 1000
 FULL = {'particles': 16, 'size': 16, 'renderer': 'voxels-12', 'network': 'dit-96-4-p4', 'steps': 5}
 SMOKE = {'particles': 2, 'size': 8, 'renderer': 'splats3d-2', 'network': 'dit-8-1-p4-h2', 'steps': 1}
 GOALS = {'particles': '<= 0.7'}
@@ -33,28 +34,6 @@ SCHEDULE = Cosine()
 
 def denoiser(function: Any) -> Denoiser:
     return Denoiser(lambda x_t, t, c: function((x_t, t, c)).prediction, SCHEDULE, 'v', classes=CLASSES)
-
-
-def vsd(x: jax.Array, condition: jax.Array, teacher: Any, fake: Any, *, key: jax.Array) -> jax.Array:
-    """The loss whose gradient in x is sigma^2 (guided noise of the teacher - noise of the fake score)."""
-    x_t, t = noised(x, key)
-    guided = denoiser(teacher).guided(Guidance(SCALE, 'from_null'), CLASSES)
-    weight = jnp.square(SCHEDULE.sigma(t))[:, None, None, None]
-    gradient = weight * (guided.noise(x_t, t, condition) - denoiser(fake).noise(x_t, t, condition))
-    return jnp.sum(x * jax.lax.stop_gradient(gradient), axis=(1, 2, 3))
-
-
-def denoising(x: jax.Array, condition: jax.Array, fake: Any, *, key: jax.Array) -> jax.Array:
-    """Squared error of the fake score's noise on renders, which are constants here."""
-    x = jax.lax.stop_gradient(x)
-    noise = jax.random.normal(jax.random.fold_in(key, 1), x.shape)
-    x_t, t = noised(x, key)
-    return losses.hint_mse(denoiser(fake).noise(x_t, t, condition), noise)
-
-
-def noised(x: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    t = jax.random.uniform(key, (len(x),), minval=0.02, maxval=0.98)
-    return SCHEDULE.noised(x, jax.random.normal(jax.random.fold_in(key, 1), x.shape), t), t
 
 
 def contestant(case: dict[str, Any], particles: int) -> Contestant:
@@ -77,13 +56,14 @@ def contestant(case: dict[str, Any], particles: int) -> Contestant:
 
 def started(model: Model, network: Model, batch: dict[str, jax.Array]) -> tuple[Any, list[Any], dict[str, Any]]:
     """The compiled step, the state it begins from, and the frozen teacher."""
-    given = ('student', 'batch.condition')
+    vsd = ScoreDistillation(Guidance(SCALE, 'from_null'), STEPS, direction=LessFake())
+    denoising = term(following(denoiser), 'student', 'batch.condition', 'fake()')
     players = {
         'student': Player(
-            model, term(vsd, *given, 'teacher()', 'fake()'), optax.adam(LEARNING_RATE),
-            ('batch.label', 'batch.particle', 'batch.azimuth', 'batch.elevation'),
+            model, vsd.objective(denoiser, CLASSES, condition='batch.condition', fake='fake()'),
+            optax.adam(LEARNING_RATE), ('batch.label', 'batch.particle', 'batch.azimuth', 'batch.elevation'),
         ),
-        'fake': Player(network, term(denoising, *given, 'fake()'), optax.adam(LEARNING_RATE), ('batch.label',)),
+        'fake': Player(network, denoising, optax.adam(LEARNING_RATE), ('batch.label',)),
     }  # fmt: skip
     algorithm = play(players, teachers={'teacher': teachers.live(network)}, turns='in_order')
     key = jax.random.key(SEED)

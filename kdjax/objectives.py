@@ -126,6 +126,8 @@ def reduce(term: Term, view: View) -> Reduced:
         options['where'] = mask
     if 'key' in takes and 'key' not in options:
         options['key'] = _drawn(term, view)
+    if 'step' in takes and 'step' not in options:
+        options['step'] = view.step
     try:
         values = term.loss(*(view[address] for address in term.reads), **options)
     except ValueError as error:
@@ -161,7 +163,7 @@ def term(
 
     Args:
         loss: `loss(*arrays, **options)` -> one value per example (or token), at least `[batch]`. If it takes
-            `where=`, it gets the mask; if it takes `key=`, a key of its own at every step.
+            `where=`, it gets the mask; if it takes `key=`, a key of its own at every step; if `step=`, its number.
         reads: the addresses of its arrays, in its argument order; `'teacher()'` gives the network as a function.
         name: how the term is logged; the loss's own name unless given.
         where: address of a boolean mask `[batch, ...]`; default is the batch's own `where`, if it has one.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -140,3 +143,29 @@ def particle_diversity(features: np.ndarray, label: np.ndarray, particle: np.nda
     found = sorted(set(zip(label.tolist(), particle.tolist(), strict=True)))
     means = np.stack([features[(label == c) & (particle == p)].mean(0) for c, p in found])
     return distance_within_classes(means, np.asarray([c for c, _ in found]))
+
+
+def costed_on(cost: Any, told: Any) -> Callable[[], dict[str, float]]:
+    """A task's count (`functools.partial` of `tasks.cost.cost`), where all but the student see what the prior sees.
+
+    told: the shapes of a denoising network's inputs for one example.
+    """
+    players, bound, *rest = cost.args
+    others = {n: p if n == 'student' else dataclasses.replace(p, model=_on(p.model, told)) for n, p in players.items()}
+    teachers = {n: dataclasses.replace(b, models=tuple(_on(m, told) for m in b.models)) for n, b in bound.items()}
+    return functools.partial(cost.func, others, teachers, *rest, **cost.keywords)
+
+
+def _on(model: Model, shapes: Any) -> Model:
+    """A model that computes on zeros of these shapes whatever it is given: to count what it costs."""
+
+    def init(key: jax.Array, example: Any) -> Any:
+        del example
+        return model.init(key, shapes)
+
+    def apply(variables: Any, inputs: Any, *, key: jax.Array, train: bool) -> Any:
+        del inputs
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return model.apply(variables, zeros, key=key, train=train)
+
+    return dataclasses.replace(model, init=init, apply=apply)

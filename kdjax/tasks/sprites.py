@@ -30,7 +30,7 @@ from kdjax.objectives import hard_labels, term
 from kdjax.renderers import named_renderer
 from kdjax.stage import Train
 from kdjax.streams import stream
-from kdjax.tasks.scenes import marginals, measure_scenes, scenes
+from kdjax.tasks.scenes import costed_on, marginals, measure_scenes, scenes
 from kdjax.tasks.task import Bound, Task, Trained, cost
 from kdjax.view import View
 
@@ -161,18 +161,7 @@ class MultiViewSprites(Task):
                 f'choose a multiple of {every}, so that every scene is seen equally often'
             )
         made = super().play(players, bound, **options)
-        return dataclasses.replace(made, cost=self._cost(made.cost))
-
-    def _cost(self, cost: Any) -> Callable[[], dict[str, float]]:
-        """The task's count, in which every player but the student, and every teacher, sees what the prior sees."""
-        players, bound, *rest = cost.args
-        told = self.denoising_example()
-        return functools.partial(
-            cost.func,
-            {n: p if n == 'student' else dataclasses.replace(p, model=_on(p.model, told)) for n, p in players.items()},
-            {n: dataclasses.replace(b, models=tuple(_on(m, told) for m in b.models)) for n, b in bound.items()},
-            *rest, **cost.keywords,
-        )  # fmt: skip
+        return dataclasses.replace(made, cost=costed_on(made.cost, self.denoising_example()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,21 +203,6 @@ class _Learning:
             batch=self.batch, steps=self.steps, evaluate_every=self.steps, measure=measure,
             cost=functools.partial(cost, {'student': player}, {}, example, self.batch * self.steps),
         )  # fmt: skip
-
-
-def _on(model: Model, shapes: Any) -> Model:
-    """A model that computes on zeros of these shapes whatever it is given: to count what it costs."""
-
-    def init(key: jax.Array, example: Any) -> Any:
-        del example
-        return model.init(key, shapes)
-
-    def apply(variables: Any, inputs: Any, *, key: jax.Array, train: bool) -> Any:
-        del inputs
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        return model.apply(variables, zeros, key=key, train=train)
-
-    return dataclasses.replace(model, init=init, apply=apply)
 
 
 # From stored images to what a step reads; images are -1..1.
