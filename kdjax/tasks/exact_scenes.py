@@ -105,9 +105,9 @@ class ExactScenes(Task):
 
     @functools.cached_property
     def data(self) -> Dataset:
-        """Rows that say who is looked at: label, particle and view. Raises UserError on fewer than two particles."""
-        if self.particles < 2:
-            raise UserError(f'{self.particles} particles of a class: one for validation and one for the test, or more')
+        """Rows that say who is looked at: label, particle and view. Raises UserError on fewer than four particles."""
+        if self.particles < 4:
+            raise UserError(f'{self.particles} particles of a class: two for validation and two for the test, or more')
         half = self.particles // 2
         sides = {'train': range(self.particles), 'validation': range(half), 'test': range(half, self.particles)}
         rows = {

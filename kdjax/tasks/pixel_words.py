@@ -1,6 +1,6 @@
 """Task `pixel words`: digits as sentences of 16 words; encoders learn them without labels, then a probe says what.
 
-{'masked': task.trained(task.hidden_words(), masked=True), 'minilm': task.trained(relations, task.cached_teacher)}
+    {'masked': task.trained(task.hidden_words(), masked=True), 'minilm': task.trained(relations, task.cached_teacher)}
 """
 
 from __future__ import annotations

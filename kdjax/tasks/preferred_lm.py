@@ -107,7 +107,9 @@ class PreferredLM(OracleLM):
     def preferring(self) -> Trained:
         """The task's teacher after DPO on the pairs."""
         reference = self.live_teacher(name='reference')
-        player = self.player(preference(self.beta), model=self.teacher, steps=self.preferring_steps, start='reference')
+        player = self.player(
+            preference(self.beta), model=self.teacher, steps=self.preferring_steps, start='reference'
+        )
         stage = self.play(
             {'student': player}, {'reference': reference}, steps=self.preferring_steps, name='preferring',
             writer=self.teacher,

@@ -179,7 +179,9 @@ def _alm(*said: Any, temperature: float, begins: tuple[Any, Any] | None) -> jax.
     ours, theirs = (_likelihoods(side, chunks) for side in sides)
     if begins is not None:
         after = [
-            losses.last_of_chunks(losses.boundary_log_probs(logits, jnp.asarray(begin), where), chunk, chunks=chunks)
+            losses.last_of_chunks(
+                losses.boundary_log_probs(logits, jnp.asarray(begin), where), chunk, chunks=chunks
+            )
             for (logits, _, where, chunk), begin in zip(sides, begins, strict=True)
         ]
         longer = losses.merged_chunks(after[1])

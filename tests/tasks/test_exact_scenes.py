@@ -19,7 +19,7 @@ from kdjax.tasks.panoramas import Panoramas
 from kdjax.tasks.worlds import digits_by_style, panoramas, styled_digits
 
 KEY = jax.random.key(0)
-TINY = ExactScenes(particles=2, steps=3)
+TINY = ExactScenes(particles=4, steps=3)
 
 
 def said_of(world, pictures, condition, **more):
@@ -153,12 +153,12 @@ def test_every_particle_is_in_every_step_and_in_one_split():
         s: set(zip(*(TINY.data[s][n].tolist() for n in ('label', 'particle')), strict=True)) for s in TINY.data.splits
     }
     assert rows['train'] == rows['validation'] | rows['test'] and not rows['validation'] & rows['test']
-    assert TINY.batch_of_all == 20 and Panoramas(particles=4).batch_of_all == 8
+    assert TINY.batch_of_all == 40 and Panoramas(particles=4).batch_of_all == 8
 
 
 def test_a_fake_score_begins_as_the_prior_and_particles_and_it_move():
     arm = TINY.with_fake(TINY.method(direction=LessFake()))
-    batch = {n: jnp.asarray(c) for n, c in TINY.data['train'].take(np.arange(20)).items()}
+    batch = {n: jnp.asarray(c) for n, c in TINY.data['train'].take(np.arange(20)).items()}  # half of them, for speed
     state = jax.jit(arm.algorithm.init)(KEY, {}, batch)
     network = TINY.fake_network()
 
@@ -193,7 +193,7 @@ def test_particles_follow_a_method_and_are_measured():
     arm = dataclasses.replace(TINY, evaluations=1).sds()
     said = {'student': np.zeros((20, *TINY.world.shape)), 'condition': np.arange(20) % 10, 'particle': np.arange(20)}
     assert set(TINY.measure()(said)) >= {'energy', 'log_density', 'weight_error'}
-    assert arm.steps == 3 and arm.batch == 20
+    assert arm.steps == 3 and arm.batch == 40
     sampled = TINY.sampled(steps=20).call({}, key=KEY)[1]['metrics']['test']
     assert sampled['nfe'] == 21 and sampled['class_accuracy'] == 1 and sampled['off_law'] == 0
 
@@ -203,7 +203,7 @@ def test_what_is_refused():
         _ = EditedScenes().negative
     with pytest.raises(UserError, match='the prior is known exactly: take `exact_teacher`'):
         _ = TINY.trained_teacher
-    with pytest.raises(UserError, match='1 particles of a class: one for validation and one for the test'):
+    with pytest.raises(UserError, match='1 particles of a class: two for validation and two for the test'):
         _ = ExactScenes(particles=1).data
     with pytest.raises(UserError, match='scenes of 10 classes with 0 particles each: both are at least 1'):
         ExactScenes(particles=0).model('pixels')
