@@ -25,6 +25,7 @@ from kdjax.tasks.exact_scenes import ExactScenes
 
 @dataclasses.dataclass(frozen=True)
 class VSD(ExactScenes):
+    particles: int = 32
     large_scale: float = 100.0
 
 

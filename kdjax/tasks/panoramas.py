@@ -25,8 +25,6 @@ class Panoramas(ExactScenes):
     """
 
     particles: int = 48
-    steps: int = 800
-    learning_rate: float = 0.03
     scale: float = 1.0
     width: int = 24
 
