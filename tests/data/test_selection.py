@@ -71,7 +71,7 @@ def test_k_means_finds_clusters_and_fills_empty_ones():
 
 
 def test_nearest_to_centres_are_distinct_examples():
-    x, centres = blobs()
+    x, _ = blobs()
     chosen = selection.nearest_to_centres(x, 3, seed=0)
     assert {int(i) // 6 for i in chosen} == {0, 1, 2}
     assert len(set(selection.nearest_to_centres(np.zeros((4, 2)), 3, seed=0).tolist())) == 3

@@ -93,7 +93,7 @@ def _found(stats: Any, path: tuple[str, ...]) -> Any:
 
 
 def curriculum(
-    step: Any, *, steps: int, least: float = 0.08, milestone: float = 1.0, kind: str = 'cosine'
+    step: Any, *, steps: int, least: float | int = 0.08, milestone: float | int = 1.0, kind: str = 'cosine'
 ) -> jax.Array:
     """The least area of a crop at a step: from 1 (all of the image) down to `least` over the first milestone * steps.
 

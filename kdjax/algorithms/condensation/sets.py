@@ -16,7 +16,12 @@ PARTS = ('image', 'label_logits', 'log_rate')
 
 
 def synthetic_set(
-    image_shape: tuple[int, ...], *, classes: int, per_class: int, soft_labels: bool = False, rate: float | None = None
+    image_shape: tuple[int, ...],
+    *,
+    classes: int,
+    per_class: int,
+    soft_labels: bool = False,
+    rate: float | int | None = None,
 ) -> Model:
     """A set of `per_class` images of every class, as a Model without inputs.
 
@@ -47,7 +52,7 @@ def synthetic_set(
     return Model(init, apply, f'set-{per_class}(classes={classes}, image_shape={tuple(image_shape)}{learned})')
 
 
-def started(image: Any, *, logits: Any = None, soft_labels: bool = False, rate: float | None = None) -> Variables:
+def started(image: Any, *, logits: Any = None, soft_labels: bool = False, rate: float | int | None = None) -> Variables:
     """Variables of a set that starts with these images `[per_class, classes, ...]` and logits of labels."""
     image = jnp.asarray(image, jnp.float32)
     params = {'image': image}
@@ -94,7 +99,9 @@ def by_part(**optimizers: optax.GradientTransformation) -> optax.GradientTransfo
     )
 
 
-def within(optimizer: optax.GradientTransformation, low: float, high: float) -> optax.GradientTransformation:
+def within(
+    optimizer: optax.GradientTransformation, low: float | int, high: float | int
+) -> optax.GradientTransformation:
     """The optimizer, after whose updates parameters lie in [low, high]: valid pixels."""
 
     def update(gradients, state, params=None):

@@ -30,7 +30,7 @@ def trajectory_matching(
     last: int | None = None,
     augment: Callable[..., jax.Array] | None = None,
     mirrored: bool = False,
-    threshold: float | None = None,
+    threshold: float | int | None = None,
 ) -> jax.Array:
     """|theta_steps - target|^2 / |start - target|^2 after training on the set from `start`, `[1]`.
 

@@ -31,7 +31,7 @@ def unrolled(
     loss: Loss,
     params: Any,
     data: Any,
-    rate: jax.Array | float,
+    rate: jax.Array | float | int,
     *,
     steps: int,
     key: jax.Array,
