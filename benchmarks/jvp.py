@@ -69,7 +69,9 @@ def updating(network: Model, stats: Any, optimizer: Any, loss: Loss) -> Callable
 
             return jnp.mean(loss(x, condition, Denoiser(raw, SCHEDULE, 'trigflow'), key))
 
-        change, state = optimizer.update(jax.grad(value)(params), state, params)
+        gradient = jax.grad(value)(params)
+        with jax.numpy_dtype_promotion('standard'):  # optax raises floats to the power of integer counts
+            change, state = optimizer.update(gradient, state, params)
         return optax.apply_updates(params, change), state
 
     return step

@@ -8,7 +8,7 @@ not public; loss and weight as in a re-implementation (yuanzhi-zhu/OFTSR). y(eps
                   + |y(eps, 1) - f(sigma_1 eps, 1)|^2
     no_boundary   without the second line
     unweighted    without the division
-    consistency   consistency distillation on real data, two evaluations of the teacher as above
+    consistency   consistency distillation on real data, weighed by the inverse of the step; as many teacher evaluations
     own_data      the same on the student's own samples: without real data
     ddim_n        n steps of DDIM on the teacher
 

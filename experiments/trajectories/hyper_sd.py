@@ -13,7 +13,8 @@ the teacher from x_t, f' the average of the student, e uniform from the start of
 
 Points of a ring of eight modes, nobody is told the class; the teacher is the exact denoiser of their law. Metrics at 1,
 2, 4 and 8 steps (`kl_to_data`, `kl_to_data_2`, ...), by DDIM on an even grid, which is the TCD sampler without noise;
-`error_path` is the squared distance of one-step samples from the end of the teacher's ODE.
+`error_path` is the squared distance of one-step samples from the end of the teacher's ODE. Every student is weighed by
+the inverse of the step in sigma.
 
 `kdjax verify hyper_sd`: not verified yet.
 """
@@ -65,11 +66,11 @@ def arms(task: HyperSD):
     average = Bound(teachers.ema(network, decay=task.decay, reads=DENOISES), {}, (network,))
     bound = {'teacher': task.exact_teacher(), 'average': average}
 
-    def learn(loss, *, renoise=False, updates=None, start=None, name='arm', **options):
+    def learn(loss, *, renoise=False, updates=None, start=None, name='arm', last=True, **options):
         reads = 'batch.data', 'batch.label', 'student()', 'average()', 'teacher()'
         evaluates = students_steps(
-            task, (1, 2, 4, 8), renoise=renoise,
-            more=lambda view, student, sample: {'error_path': off_path(task, view, sample)},
+            task, (1, 2, 4, 8) if last else (1,), renoise=renoise,
+            more=lambda view, student, sample: {'error_path': off_path(task, view, sample)} if last else {},
         )  # fmt: skip
         return student_of(
             task, term(asking(loss, task.denoiser), *reads, steps=task.grid, **options), bound,
@@ -85,6 +86,7 @@ def arms(task: HyperSD):
                 updates=part,
                 start=start,
                 name=f'{name}_{segments}',
+                last=segments == SEGMENTS[-1],
                 **options,
             )
             start = weights_of(stage)

@@ -59,7 +59,7 @@ def arms(task: RCM):
 
     scm = asked(
         continuous_consistency, 'pairs', label, 'student()', 'teacher()', 'warmup',
-        form='rcm', mean=0.7, deviation=1.6, weight_by_noise=False, guidance=guidance,
+        form='rcm', mean=0.7, deviation=1.6, guidance=guidance,
     )  # fmt: skip
     dmd = asked(
         score_regularisation, 'batch.noise', label, 'student()', 'teacher()', 'fake()',

@@ -4,15 +4,16 @@ SANA-Sprint: One-Step Diffusion with Continuous-Time Consistency Distillation (a
 time as in the authors' code (NVlabs/Sana, train_scripts/train_scm_ladd.py). F the student's output, f its data, D heads
 on the tokens of the frozen teacher's blocks, at fresh noise:
 
-    scm          |F - sg(F) - g|^2 / (sigma_data tan t),   g the tangent cos(t) df/dt on the teacher's path, normalised
+    scm          |F - sg(F) - g|^2,   g the tangent cos(t) df/dt on the teacher's path, normalised
     ladd         -D(f(x_t', t')),   t' half of the time the noisiest, else log-normal
                  critic: (relu(1 - D(x)) + relu(1 + D(f))) / 2, fakes also real examples of a neighbour's class
     hybrid       scm + 0.5 ladd
     hybrid_even  hybrid with t' always log-normal: without max-time weighting
 
 8x8 digits by class, a small DiT whose time is told in 0..1. Whatever schedule the teacher was trained under, `under`
-turns it into TrigFlow (a flow too; agreement is a test, not an arm). Ours: no guidance embedding, no learned weight
-over time, perceptrons for convolutional heads without spectral norm. Equal updates; `frechet_2` is of two steps.
+turns it into TrigFlow (a flow too; agreement is a test, not an arm). Ours: no guidance embedding; no weight over time,
+where the published 1 / (sigma_data tan t) is cancelled by a learned one; perceptrons, without spectral norm, for heads.
+Equal updates; `frechet_2` is of two steps.
 
 `kdjax verify sana_sprint`: not verified yet.
 """
@@ -63,7 +64,9 @@ def arms(task: SanaSprint):
 
     def learn(consistent, adversarial, at_most_noise=0.5):
         """The weights of either term."""
-        objective = consistent * term(asking(continuous_consistency, task.denoiser), *reads, 'teacher()', 'warmup')
+        objective = consistent * term(
+            asking(continuous_consistency, task.denoiser), *reads, 'teacher()', 'warmup', mean=0.2, deviation=1.6
+        )
         calls = {'student': 4, 'teacher': 1}
         if adversarial:
             fooling = adversarial * judged(adversarial_consistency, at_most_noise)

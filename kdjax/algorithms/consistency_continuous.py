@@ -49,7 +49,7 @@ def continuous_consistency(
     key: jax.Array,
     mean: float | int = -1.0,
     deviation: float | int = 1.4,
-    weight_by_noise: bool = True,
+    weight_by_noise: bool = False,
     form: str = 'scm',
     normalise: bool = True,
     guidance: Guidance | None = None,
@@ -60,7 +60,8 @@ def continuous_consistency(
     warmup: r of `losses.consistency_tangent`, from 0 to 1: a number, or the prediction of `warming`; form, normalise:
         of the same.
     mean, deviation: of the logarithm of the noise level sigma / alpha.
-    weight_by_noise: divide by sigma_data tan(t), as sCM and SANA-Sprint do beside a learned weight, which there is not.
+    weight_by_noise: divide by sigma_data tan(t). sCM and SANA-Sprint do, and multiply by a learned weight w(t), whose
+        minimiser, the inverse of the mean loss at t, cancels it; here no weight is learned.
     The value says nothing of quality. One forward pass of the student with its derivative, one of the teacher.
     Source: sCM, arXiv 2410.11081, algorithm 1; SANA-Sprint, arXiv 2503.09641, section 3.
     """

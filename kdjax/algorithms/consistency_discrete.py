@@ -6,7 +6,7 @@ import jax
 from jaxtyping import Array, Float
 
 from kdjax import losses
-from kdjax.algorithms.trajectory import grid_times, guided, ode_step
+from kdjax.algorithms.trajectory import by_step, grid_times, guided, ode_step
 from kdjax.diffusion.denoiser import Denoiser
 from kdjax.diffusion.guidance import Guidance
 from kdjax.streams import stream
@@ -23,6 +23,7 @@ def consistency_distillation(
     steps: int = 18,
     order: int = 2,
     distance: str = 'pseudo_huber',
+    weighted: bool = True,
     guidance: Guidance | None = None,
 ) -> Float[Array, ' batch']:
     """d(f(x_t, t), sg(f'(x_s, s))), t uniform on a grid, s the time before it, x_s one step of the teacher from x_t.
@@ -31,6 +32,8 @@ def consistency_distillation(
         network that predicts 'edm' or 'trigflow' it nearly is.
     target: f', the student itself or its average. teacher: without one, x_s is x with the same noise (training).
     steps: of the grid, even in the student's time. order: of the teacher's step, and its evaluations.
+    weighted: by the inverse of the step, see `by_step`, without which little is learned of fine detail in few updates;
+        the first publication has no weight.
     guidance: of the teacher; the student has it baked in.
     Range [0, inf), 0 where the student is the teacher's map to the end of the grid, as `order` solves it.
     Source: consistency models, arXiv 2303.01469, algorithms 2 and 3.
@@ -45,4 +48,5 @@ def consistency_distillation(
     else:
         x_s = ode_step(guided(teacher.under(schedule), guidance), x_t, t, s, condition, order=order)
     said, wanted = student.data(x_t, t, condition), target.data(x_s, s, condition)
-    return losses.consistency(said, wanted, distance=distance)
+    weight = by_step(schedule, t, s) if weighted else None
+    return losses.consistency(said, wanted, weight, distance=distance)

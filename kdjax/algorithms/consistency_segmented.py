@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from kdjax import losses
-from kdjax.algorithms.trajectory import grid_times, guided, jump, ode_step
+from kdjax.algorithms.trajectory import by_step, grid_times, guided, jump, ode_step
 from kdjax.diffusion.denoiser import Denoiser
 from kdjax.diffusion.guidance import Guidance
 from kdjax.errors import UserError
@@ -39,6 +39,7 @@ def segmented_consistency(
     order: int = 1,
     fixed_end: bool = False,
     distance: str = 'squared',
+    weighted: bool = True,
     guidance: Guidance | None = None,
 ) -> Float[Array, ' batch']:
     """d(jump(x_t, f, t -> e), sg(jump(x_s, f', s -> e))): both ends of a teacher's step lead to the same place e.
@@ -47,6 +48,7 @@ def segmented_consistency(
     e: uniform from the start of the segment of t to s, on the grid; with `fixed_end` always the start.
     jump: DDIM's with the data that the student (f), or `target` (f'), expects. One segment is CTM without its own
         denoising loss.
+    weighted: by the inverse of the step, see `by_step`; not published.
     Range [0, inf). With `fixed_end`, 0 where every jump to the start of a segment is the teacher's map, as `order`
     solves it. With random ends one prediction serves them all, so that 0 is only reached where segments have one step.
     Raises UserError on segments that do not divide the steps.
@@ -63,4 +65,5 @@ def segmented_consistency(
     wanted = jump(x_s, target.data(x_s, s, condition), schedule, s, e)
     # at s = e = 0 of a schedule without noise there, a jump is 0 / 0: x_s is already where it leads
     at_end = jnp.reshape(n - 1 == end, (-1,) + (1,) * (x.ndim - 1))
-    return losses.consistency(said, jnp.where(at_end, x_s, wanted), distance=distance)
+    weight = by_step(schedule, t, s) if weighted else None
+    return losses.consistency(said, jnp.where(at_end, x_s, wanted), weight, distance=distance)

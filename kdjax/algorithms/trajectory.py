@@ -53,6 +53,15 @@ def grid_times(steps: int, count: int, *, key: jax.Array) -> tuple[Array, Array]
     return n, n.astype(jnp.float32) / steps
 
 
+def by_step(schedule: Schedule, t: Float[Array, ' batch'], s: Float[Array, ' batch']) -> Float[Array, ' batch']:
+    """1 / (level at t - level at s), levels being sigma / alpha: with it the short steps near the data count.
+
+    A weight of consistency losses. Source: improved consistency training, arXiv 2310.14189, equation 5.
+    """
+    (alpha, sigma), (alpha_s, sigma_s) = schedule.levels(t), schedule.levels(s)
+    return 1 / (sigma / alpha - sigma_s / alpha_s)
+
+
 def jump(
     x_t: Float[Array, 'batch *event'],
     data: Float[Array, 'batch *event'],

@@ -30,6 +30,7 @@ from kdjax.algorithms.consistency_continuous import (
 from kdjax.algorithms.consistency_discrete import consistency_distillation
 from kdjax.algorithms.consistency_regularised import follows_rollouts, rollout, score_regularisation
 from kdjax.algorithms.consistency_segmented import segment_start, segmented_consistency
+from kdjax.algorithms.trajectory import grid_times
 from kdjax.errors import UserError
 from kdjax.streams import stream
 from kdjax.view import View
@@ -72,10 +73,15 @@ def test_consistency_distillation_is_zero_at_the_end_of_the_path():
     assert errors[1] < 0.1 * errors[0] < 1e-3
 
 
-def test_consistency_training_has_no_teacher():
+def test_consistency_training_has_no_teacher_and_steps_may_be_weighed():
     x, _ = points()
-    found = consistency_distillation(x, None, saying(to_data), saying(to_data), None, key=KEY, steps=64)
-    assert found.shape == (64,) and jnp.mean(found) < 0.1
+    student = saying(to_data)
+    plain, weighted = (
+        consistency_distillation(x, None, student, student, None, key=KEY, steps=64, weighted=w) for w in (False, True)
+    )
+    assert plain.shape == (64,) and jnp.mean(plain) < 0.1
+    n, t = grid_times(64, 64, key=stream(KEY, 'time'))
+    np.testing.assert_allclose(weighted, plain / (KARRAS.sigma(t) - KARRAS.sigma((n - 1) / 64)), rtol=1e-3)
 
 
 def test_a_segment_starts_below_every_point_of_the_grid():
