@@ -7,10 +7,11 @@ and p the data predictions of teacher and fake score at x_t, y = p - f; gradient
     squared   the same with d = |y|^2 / 2, which is SiD's alpha = 1 without a normaliser
     sid       SiD's alpha = 1 over sg(mean |x - f|)
     diff_instruct   grad_x = p - f
-    *_hot     four times the learning rate, generator and fake score alike
+    *_hot     twice the learning rate, generator and fake score alike
 
 All levels of noise from 0.002 to 80, as a shorter ladder hides what a normaliser does. c, weights of levels and rates
-are not published: c is 0.1 in units of data, weights are 1. The fake score moves once a step.
+are not published: c is 0.1 in units of data, weights are 1. The fake score moves
+five times a step.
 
 `kdjax verify sim`: not verified yet.
 """
@@ -30,9 +31,11 @@ class SIM(Mixtures2D):
     start_sigma: float = 2.5
     batch: int = 256
     steps: int = 3000
-    moves: int = 1
+    learning_rate: float = 3e-4
+    momentum: float = 0.0
+    moves: int = 5
     c: float = 0.1
-    hotter: float = 4.0
+    hotter: float = 2.0
 
 
 def arms(task: SIM):

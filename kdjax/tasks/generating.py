@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from kdjax import losses
 from kdjax.algorithms import Player, play
@@ -40,6 +41,7 @@ DENOISES = ('batch.noised', 'batch.time', 'batch.condition')
 """What a network that learns to denoise reads."""
 
 SAMPLED_AT_ONCE = 256
+LONGEST = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Generating(Task):
 
     conditional: whether anybody is told the class; without it `label` and `condition` are the null class, and nobody is
         measured by the class asked for.
+    momentum: Adam's first beta, of the players of `matched`; SiD takes 0.
     sigma_min, sigma_max: of the schedule, a Karras ladder. Times: ln sigma ~ N(-1.2 + ln(2 sigma_data), 1.2^2)
     (arXiv 2206.00364, table 1, where sigma_data is 0.5).
     """
@@ -77,6 +80,7 @@ class Generating(Task):
     start_sigma: float = 80.0
     drop: float = 0.1
     conditional: bool = True
+    momentum: float = 0.9
 
     # What a task says of its field.
 
@@ -264,17 +268,23 @@ class Generating(Task):
             inputs, begun = {**inputs, 'begun': start}, 'begun'
         student = dataclasses.replace(
             self.player(objective, start=begun),
-            optimizer=self.optimizer(steps, learning_rate),
+            optimizer=self._matching_optimizer(steps, learning_rate),
             calls=calls(objective, own=True),
         )
         fake = dataclasses.replace(
             self.follower(following, moves=moves, calls=calls(following, own=False)),
-            optimizer=self.optimizer(moves * steps, learning_rate),
+            optimizer=self._matching_optimizer(moves * steps, learning_rate),
         )
         return self.play(
             {'fake': fake, 'student': student}, {'teacher': teacher}, steps=steps, inputs=inputs, turns='in_order',
             **options,
         )  # fmt: skip
+
+    def _matching_optimizer(self, steps: int, learning_rate: float | None) -> optax.GradientTransformation:
+        """As the task's, with its momentum; a gradient is at most `LONGEST` long, as in DMD2."""
+        schedule = optax.cosine_decay_schedule(learning_rate or self.learning_rate, steps)
+        adam = optax.adamw(schedule, b1=self.momentum, weight_decay=self.weight_decay)
+        return optax.chain(optax.clip_by_global_norm(LONGEST), adam)
 
     # The teacher, and samplers of many steps.
 
