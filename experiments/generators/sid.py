@@ -11,7 +11,7 @@ x_t = x + sigma n, sigma on the Karras ladder up to 24; gradients pass through b
     teacher      Heun, 35 evaluations
 
 The fake score learns by EDM's denoising at log-normal levels, as the teacher did. Ours: it moves five times a step, as
-a small one that moves once lags behind, and at a rate of 1e-3 SiD diverged so. Equal updates of the generator: one of
+a small one that moves once lags behind: at a rate of 1e-3 SiD diverged so. Equal updates of the generator: one of
 SiD passes backwards through both networks, which one of the other two does not.
 
 `kdjax verify sid`: not verified yet.
@@ -35,7 +35,7 @@ class SiD(Mixtures2D):
     start_sigma: float = 2.5
     batch: int = 256
     steps: int = 3000
-    learning_rate: float = 3e-4
+    learning_rate: float = 5e-4
     momentum: float = 0.0
     moves: int = 5
 

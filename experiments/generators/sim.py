@@ -31,7 +31,7 @@ class SIM(Mixtures2D):
     start_sigma: float = 2.5
     batch: int = 256
     steps: int = 3000
-    learning_rate: float = 3e-4
+    learning_rate: float = 5e-4
     momentum: float = 0.0
     moves: int = 5
     c: float = 0.1
