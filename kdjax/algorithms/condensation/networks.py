@@ -59,7 +59,7 @@ def pool(
         updates: of the network, after each step that drew it.
 
     Prediction: `{'params', 'stats'}` of the network; taps: what the update needs. A player that makes several moves
-    sees one network for all of them, and then none is trained: leave moves at 1.
+    sees one network for all of them, and then none is trained, as where nobody reads the pool: leave moves at 1.
     Raises UserError on an age, size or number of updates below 1.
     Sources: DC, arXiv 2006.05929, algorithm 1 (size 1); FRePo, arXiv 2206.00719; KRR-ST, arXiv 2310.06511 (size 10).
     """
@@ -92,6 +92,8 @@ def pool(
 
     def update(memory, view, variables):
         del variables
+        if name not in view:
+            return memory
         taps = view.outputs(name).taps
         chosen = taps['chosen']
 
