@@ -162,7 +162,8 @@ def test_its_gradient_is_that_of_a_finite_difference_along_the_path():
         taught = diffusion.Denoiser(exact.network, TRIG, 'data', sigma_data=SCALE)
 
         def through(turn):
-            return jnp.mean(continuous_consistency(x, None, exact_student(1.1, turn), taught, key=KEY, normalise=False))
+            student, options = exact_student(1.1, turn), {'normalise': False, 'weight_by_noise': True}
+            return jnp.mean(continuous_consistency(x, None, student, taught, key=KEY, **options))
 
         t = log_normal_times(16, SCALE, mean=-1.0, deviation=1.4, key=stream(KEY, 'time'))
         x_t = TRIG.noised(x, jax.random.normal(stream(KEY, 'noise'), x.shape, x.dtype), t)
