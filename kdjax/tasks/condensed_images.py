@@ -24,6 +24,7 @@ import optax
 
 from kdjax import losses, teachers
 from kdjax.algorithms import Player, play
+from kdjax.algorithms.condensation.experts import expert
 from kdjax.algorithms.condensation.learning import learned_from
 from kdjax.algorithms.condensation.networks import fresh
 from kdjax.algorithms.condensation.sets import by_part, started, synthetic_set
@@ -109,29 +110,55 @@ class CondensedImages(SmallImages):
             soft_labels=soft_labels, rate=rate,
         )  # fmt: skip
 
-    def chosen(self, way: str = 'random', *, factor: int = 1, rate: float | None = None) -> Output:
+    def chosen(
+        self, way: str = 'random', *, factor: int = 1, soft_labels: bool = False, rate: float | None = None
+    ) -> Output:
         """Real training images as a set, drawn anew for each seed where `way` draws: a baseline, or where to start.
 
-        factor: of mosaics, each of factor^2 images. rate: of inner training, to begin with.
+        factor: of mosaics, each of factor^2 images. soft_labels, rate: as of the set that starts there.
         Raises UserError on an unknown way, and where a class has too few images.
         """
         if way not in WAYS:
             raise unknown('way to choose images', way, WAYS)
         per_class = self.per_class * factor**2
+        learned: dict[str, Any] = {'soft_labels': soft_labels, 'rate': rate}
         selection.members(
             self.data['train'].take(np.arange(len(self.data['train'])))['label'], self.data.classes, per_class
         )
         config = {
             'dataset': self.dataset, 'train_examples': self.train_examples, 'way': way, 'per_class': self.per_class,
-            'factor': factor, 'rate': rate,
+            'factor': factor, **learned,
         }  # fmt: skip
-        suffix = f'_{factor}' * (factor > 1) + '_rate' * (rate is not None)
+        suffix = f'_{factor}' * (factor > 1) + '_soft' * soft_labels + '_rate' * (rate is not None)
         stage = Compute(
             name=f'chosen_{way}{suffix}', module=__name__, config=config, data=self.data,
-            call=functools.partial(_choose, self.data, way, per_class, factor, rate),
-            shapes=functools.partial(_set_shapes, self.set_model(rate=rate)),
+            call=functools.partial(_choose, self.data, way, per_class, factor, learned),
+            shapes=functools.partial(_set_shapes, self.set_model(**learned)),
         )  # fmt: skip
         return Output(stage)
+
+    def experts(
+        self,
+        *,
+        count: int = 10,
+        epochs: int = 20,
+        rate: float = 0.1,
+        expert_batch: int = 64,
+        radius: float = 0.0,
+        weight: float = 1.0,
+        name: str = 'experts',
+    ) -> Output:
+        """A buffer `[count, epochs + 1, ...]` of the ways of students over all training images, shared by all seeds.
+
+        radius, weight: of `experts.flat_gradient`; radius > 0 takes two gradients a step. `drawn_from` reads it.
+        """
+        options = {'epochs': epochs, 'batch': expert_batch, 'rate': rate, 'radius': radius, 'weight': weight}
+        config = {
+            'dataset': self.dataset, 'train_examples': self.train_examples, 'model': self.matched().name,
+            'count': count, **options,
+        }  # fmt: skip
+        call = functools.partial(_experts, self.matched(), self.data, count, options)
+        return Output(Compute(name=name, module=__name__, config=config, data=self.data, shared=True, call=call))
 
     def condense(
         self,
@@ -230,6 +257,21 @@ class CondensedImages(SmallImages):
         return random_crop(images - black, key=key, padding=self.crop_padding) + black
 
 
+def _experts(
+    model: Model, source: ImageDataset, count: int, options: Mapping[str, Any], inputs: Any, *, key: jax.Array
+) -> Any:
+    del inputs
+    train = source['train'].take(np.arange(len(source['train'])))
+    images = prepare(jnp.asarray(train['image']), mean=source.mean, std=source.std)
+    labels = jnp.asarray(train['label'])
+
+    @jax.jit
+    def one_after_the_other(keys):
+        return jax.lax.map(lambda key: expert(model, images, labels, key=key, **options), keys)
+
+    return one_after_the_other(jax.random.split(stream(key, 'experts'), count))
+
+
 def _answers(names: tuple[str, ...], view: Any) -> dict[str, jax.Array]:
     return {name: view[f'{name}()'](view['batch.image']).prediction for name in names}
 
@@ -247,7 +289,14 @@ def _set_cost(model: Model, example: Any, passes: float) -> dict[str, float]:
 
 
 def _choose(
-    source: ImageDataset, way: str, per_class: int, factor: int, rate: float | None, inputs: Any, *, key: jax.Array
+    source: ImageDataset,
+    way: str,
+    per_class: int,
+    factor: int,
+    options: Mapping[str, Any],
+    inputs: Any,
+    *,
+    key: jax.Array,
 ) -> Any:
     del inputs
     train = source['train'].take(np.arange(len(source['train'])))
@@ -264,7 +313,7 @@ def _choose(
     }
     rows = choose[way]()
     chosen = images[rows]
-    return started(chosen if factor == 1 else factorised(chosen, factor), rate=rate)
+    return started(chosen if factor == 1 else factorised(chosen, factor), **options)
 
 
 def _set_shapes(model: Model, inputs: Any) -> Any:

@@ -12,6 +12,7 @@ from abstract_stages import Abstract
 
 from kdjax import data
 from kdjax.algorithms.condensation import matching
+from kdjax.algorithms.condensation.experts import check_experts
 from kdjax.data.augment import prepare
 from kdjax.errors import UserError
 from kdjax.objectives import term
@@ -31,9 +32,7 @@ def task(monkeypatch):
 
 
 def mean_matched(task, **options):
-    objective = term(
-        matching.mean_embedding, 'synthetic', 'batch.image', 'network', model=task.matched(), key=jax.random.key(0)
-    )
+    objective = term(matching.mean_embedding, 'synthetic', 'batch.image', 'network', model=task.matched())
     return task.condense('dm_set', objective, {'network': task.fresh_networks()}, **options)
 
 
@@ -52,6 +51,12 @@ def test_sets_with_labels_of_their_own_have_one_student_more(task):
     made = mean_matched(task, soft_labels=True, rate=0.1)
     arrays, _ = Abstract().train(task.measured(made, soft_labels=True, rate=0.1))
     assert set(arrays['predictions']['test']) == {'student', 'soft', 'own', 'vit', 'label'}
+
+
+def test_experts_are_of_the_network_that_is_matched_through(task):
+    found = Abstract().read(task.experts(count=2, epochs=3, expert_batch=8))
+    check_experts(found, task.matched(), (2, 2, 1))
+    assert {leaf.shape[:2] for leaf in jax.tree.leaves(found)} == {(2, 4)}
 
 
 def test_real_images_train_the_same_students(task):
