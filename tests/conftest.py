@@ -1,4 +1,7 @@
-"""Strict modes for every test: ranks never promote, dtypes never promote, warnings are errors (see pyproject.toml)."""
+"""Strict modes for every test: ranks never promote, dtypes never promote, warnings are errors (see pyproject.toml).
+
+Most of the time of a test is compilation, of programs that run once: LLVM optimises them little.
+"""
 
 import os
 import signal
@@ -8,6 +11,7 @@ import pytest
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
+jax.config.update('jax_disable_most_optimizations', True)
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ def run(monkeypatch, capsys):
     return call
 
 
+@pytest.mark.slow
 def test_vocab_loss_compares_the_same_losses(run):
     """It ends with a message where a peer's value is not ours."""
     for peer in ('torch', 'liger_kernel', 'trl'):
@@ -40,6 +41,7 @@ def test_vocab_loss_compares_the_same_losses(run):
         assert {f'{case}_{who}' for who in ('scan', 'dense', 'torch', 'liger', 'trl')} <= record['ratios'].keys()
 
 
+@pytest.mark.slow
 def test_lm_step_runs_beside_its_peer(run):
     for peer in ('torch', 'transformers', 'trl'):
         pytest.importorskip(peer)

@@ -60,6 +60,7 @@ def test_noise_is_no_bias_and_vanishes_in_a_batch(script, of):
     assert measured['batch'] == pytest.approx(size / script['BATCH'] ** 0.5, rel=0.05)
 
 
+@pytest.mark.slow
 def test_it_runs_and_leaves_a_table_and_a_chart(monkeypatch, capsys, tmp_path):
     monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.setattr(sys, 'argv', ['teacher_cache.py', '--smoke', '--out', str(tmp_path)])

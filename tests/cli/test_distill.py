@@ -100,6 +100,7 @@ def test_stopped_by_a_signal_it_goes_on_to_the_same_student(distil, signalled, h
     assert code == 1 and 'belongs to another run (learning_rate: 0.0003 there, 1.0 now)' in err
 
 
+@pytest.mark.slow
 def test_adapters_are_merged_into_what_is_written_and_a_teacher_that_says_nothing_is_warned_of(distil, home):
     options = ('--lora', 2, '--accumulate', 2, '--objective', 'kl_reverse', '--evaluations', 0)
     code, _, err = distil(*options, out='adapted', teacher='untrained', student='teacher')

@@ -32,6 +32,7 @@ def said(model, variables, inputs):
     return jax.jit(functools.partial(model.apply, key=KEY, train=True))(variables, inputs)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('form', FORMS)
 def test_adapters_begin_as_the_network_and_then_tell_scales_apart(form):
     plain, model = dit(8, 1, **SIZES), adapted_dit(8, 1, form=form, hidden=4, largest=6.0, **SIZES)

@@ -70,6 +70,7 @@ def test_one_trace_in_fifty_steps_and_none_after_a_resume(tmp_path):
     assert calls == ['apply']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('asynchronous', [True, False], ids=['async', 'sync'])
 def test_as_many_arrays_live_after_a_hundred_steps_as_after_ten(asynchronous, tmp_path, plain):
     """With a row and a checkpoint every ten; what a save copied is gone once it is written."""

@@ -167,6 +167,7 @@ def agree(several, alone):
             np.testing.assert_allclose(several['arms'][name]['metrics'][metric], values, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_on_devices():
     """Two seeds on each of two, or one on each of three of four, where it is bit for bit what it is alone."""
     found = subprocess.run(
