@@ -6,12 +6,13 @@ Most of the time of a test is compilation, of programs that run once: LLVM optim
 import os
 import signal
 
+os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = '1'  # before jax is imported; processes that tests start have it too
+
 import jax
 import pytest
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
-jax.config.update('jax_disable_most_optimizations', True)
 
 
 @pytest.fixture
