@@ -34,13 +34,13 @@ from kdjax.objectives import term
 from kdjax.stage import Compute
 from kdjax.surgery.freezing import divided, train_only, whole
 from kdjax.tasks.digit_diffusion import DigitDiffusion
-from kdjax.tasks.few_step_students import evenly, fixed, measuring, sampler_arm
+from kdjax.tasks.few_step_students import FewStepStudents, evenly, fixed, sampler_arm
 from kdjax.tasks.generating import DENOISES, PREDICTS
 from kdjax.tasks.guided_trajectories import recorded_trajectories
 
 
 @dataclasses.dataclass(frozen=True)
-class AGD(DigitDiffusion):
+class AGD(FewStepStudents, DigitDiffusion):
     width: int = 64
     depth: int = 2
     patch: int = 4
@@ -53,9 +53,6 @@ class AGD(DigitDiffusion):
     low: float = 1.0
     high: float = 6.0
     scale: float = 4.0
-
-    def measure(self):
-        return measuring(super().measure())
 
     def adapted(self, form: str) -> Model:
         """The teacher's network with adapters of this form, told (x_t, t, (class, scale))."""

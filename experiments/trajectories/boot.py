@@ -28,24 +28,20 @@ import jax
 from kdjax.algorithms.consistency_discrete import consistency_distillation
 from kdjax.algorithms.trajectory import asking
 from kdjax.algorithms.trajectory_boot import boot_boundary, bootstrapped, signal
-from kdjax.diffusion import DDIM
 from kdjax.experiment import Experiment
 from kdjax.objectives import term
-from kdjax.tasks.few_step_students import evenly, fixed, measuring, off_path, sampler_arm, student_of, students_steps
+from kdjax.tasks.few_step_students import FewStepStudents, ddim_arms, off_path, student_of, students_steps
 from kdjax.tasks.mixtures_2d import Mixtures2D
 
 
 @dataclasses.dataclass(frozen=True)
-class BOOT(Mixtures2D):
+class BOOT(FewStepStudents, Mixtures2D):
     conditional: bool = False
     batch: int = 256
     steps: int = 3000
     teacher_steps: int = 3000
     grid: int = 25
     boundary: float = 1.0
-
-    def measure(self):
-        return measuring(super().measure())
 
 
 def on_own_samples(noise, condition, student, teacher, *, key, steps):
@@ -87,12 +83,7 @@ def arms(task: BOOT):
         'unweighted': boot(weighted=False),
         'consistency': consistent(on_data, 4),
         'own_data': consistent(follows(on_own_samples, 'batch.noise', steps=task.grid), 5),
-        **{
-            f'ddim_{n}': sampler_arm(
-                task, f'DDIM in {n}', fixed(evenly(DDIM(), n)), metric='kl_to_data', exact=task.exact_denoiser()
-            )
-            for n in (1, 2, 4, 20)
-        },
+        **ddim_arms(task, (1, 2, 4, 20), exact=task.exact_denoiser()),
     }
 
 

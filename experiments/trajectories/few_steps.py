@@ -29,7 +29,7 @@ from kdjax.experiment import Experiment
 from kdjax.models.named_denoiser import named_denoiser
 from kdjax.models.two_times import one_or_two_times
 from kdjax.objectives import term
-from kdjax.tasks.few_step_students import best_of, measuring, sampler_arm, student_of, students_steps, weights_of
+from kdjax.tasks.few_step_students import FewStepStudents, best_of, sampler_arm, student_of, students_steps, weights_of
 from kdjax.tasks.generating import DENOISES
 from kdjax.tasks.mixtures_2d import Mixtures2D
 from kdjax.tasks.task import Bound, Trained
@@ -38,15 +38,12 @@ STEPS = (1, 2, 4)
 
 
 @dataclasses.dataclass(frozen=True)
-class FewSteps(Mixtures2D):
+class FewSteps(FewStepStudents, Mixtures2D):
     conditional: bool = False
     batch: int = 256
     steps: int = 3000
     teacher_steps: int = 4000
     grid: int = 18
-
-    def measure(self):
-        return measuring(super().measure())
 
 
 def arms(task: FewSteps):

@@ -25,15 +25,12 @@ from kdjax import teachers
 from kdjax.algorithms.consistency_discrete import consistency_distillation
 from kdjax.algorithms.consistency_segmented import segmented_consistency
 from kdjax.algorithms.trajectory import asking
-from kdjax.diffusion import DDIM
 from kdjax.experiment import Experiment
 from kdjax.objectives import term
 from kdjax.tasks.few_step_students import (
-    evenly,
-    fixed,
-    measuring,
+    FewStepStudents,
+    ddim_arms,
     off_path,
-    sampler_arm,
     student_of,
     students_steps,
     weights_of,
@@ -44,7 +41,7 @@ from kdjax.tasks.task import Bound
 
 
 @dataclasses.dataclass(frozen=True)
-class HyperSD(Mixtures2D):
+class HyperSD(FewStepStudents, Mixtures2D):
     conditional: bool = False
     student: str = 'points-64-2'
     teacher: str = 'points-64-2'
@@ -53,9 +50,6 @@ class HyperSD(Mixtures2D):
     teacher_steps: int = 3000
     grid: int = 32
     decay: float = 0.95
-
-    def measure(self):
-        return measuring(super().measure())
 
 
 SEGMENTS = (8, 4, 2, 1)
@@ -97,12 +91,7 @@ def arms(task: HyperSD):
         'fixed_end': staged('fixed_end', fixed_end=True),
         'ctm': learn(segmented_consistency, segments=1),
         'consistency': learn(consistency_distillation, order=1, renoise=True),
-        **{
-            f'ddim_{n}': sampler_arm(
-                task, f'DDIM in {n}', fixed(evenly(DDIM(), n)), metric='kl_to_data', exact=task.exact_denoiser()
-            )
-            for n in (1, 2, 4, 8)
-        },
+        **ddim_arms(task, (1, 2, 4, 8), exact=task.exact_denoiser()),
     }
 
 

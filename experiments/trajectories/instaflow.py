@@ -29,7 +29,7 @@ from kdjax.diffusion.times import uniform
 from kdjax.experiment import Experiment
 from kdjax.objectives import term
 from kdjax.tasks.few_step_students import (
-    measuring,
+    FewStepStudents,
     off_path,
     recorded_pairs,
     student_of,
@@ -41,7 +41,7 @@ from kdjax.tasks.task import Trained
 
 
 @dataclasses.dataclass(frozen=True)
-class InstaFlow(Mixtures2D):
+class InstaFlow(FewStepStudents, Mixtures2D):
     conditional: bool = False
     student: str = 'points-64-2'
     teacher: str = 'points-64-2'
@@ -49,9 +49,6 @@ class InstaFlow(Mixtures2D):
     steps: int = 3000
     teacher_steps: int = 4000
     solver_steps: int = 12
-
-    def measure(self):
-        return measuring(super().measure())
 
 
 def arms(task: InstaFlow):

@@ -24,12 +24,12 @@ from kdjax.diffusion import DPMSolver, Guidance
 from kdjax.experiment import Experiment
 from kdjax.objectives import term
 from kdjax.tasks.digit_diffusion import DigitDiffusion
-from kdjax.tasks.few_step_students import measuring, recorded_pairs, students_steps
+from kdjax.tasks.few_step_students import FewStepStudents, recorded_pairs, students_steps
 from kdjax.tasks.task import Bound
 
 
 @dataclasses.dataclass(frozen=True)
-class RCM(DigitDiffusion):
+class RCM(FewStepStudents, DigitDiffusion):
     student: str = 'dit-64-2-p4'
     teacher: str = 'dit-64-2-p4'
     steps: int = 1000
@@ -38,9 +38,6 @@ class RCM(DigitDiffusion):
     regularisation: float = 0.02
     moves: int = 4
     rollout: int = 4
-
-    def measure(self):
-        return measuring(super().measure())
 
 
 def arms(task: RCM):

@@ -28,22 +28,19 @@ from kdjax.experiment import Experiment
 from kdjax.models.heads_on import heads_on
 from kdjax.objectives import term
 from kdjax.tasks.digit_diffusion import DigitDiffusion
-from kdjax.tasks.few_step_students import measuring, students_steps
+from kdjax.tasks.few_step_students import FewStepStudents, students_steps
 from kdjax.tasks.generating import DENOISES
 from kdjax.tasks.task import Bound
 
 
 @dataclasses.dataclass(frozen=True)
-class SanaSprint(DigitDiffusion):
+class SanaSprint(FewStepStudents, DigitDiffusion):
     student: str = 'dit-64-2-p4'
     teacher: str = 'dit-64-2-p4'
     steps: int = 1000
     teacher_steps: int = 3000
     adversarial: float = 0.5
     hidden: int = 64
-
-    def measure(self):
-        return measuring(super().measure())
 
 
 def arms(task: SanaSprint):

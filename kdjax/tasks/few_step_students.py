@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdjax import losses
+from kdjax.algorithms.trajectory import guided
 from kdjax.data.batches import evaluation_batches
 from kdjax.diffusion.denoiser import Denoiser
 from kdjax.diffusion.guidance import Guidance
@@ -115,6 +116,16 @@ def off_path(task: Generating, view: View, sample: jax.Array, *, steps: int = 16
     return losses.hint_mse(sample, Heun(along='noise')(teacher, prior, times, view['batch.label']))
 
 
+class FewStepStudents:
+    """Before a task among the bases: its students are measured at several numbers of steps, see `measuring`.
+
+    No dataclass: it would bring the defaults of `Generating` along, over those of the task.
+    """
+
+    def measure(self) -> Callable[..., dict[str, float]]:
+        return measuring(super().measure())  # type: ignore[misc]
+
+
 def measuring(plain: Callable[..., dict[str, float]]) -> Callable[..., dict[str, float]]:
     """A task's metrics, of `sample` under their own names, of `sample_4` as `frechet_4` ..., and means of `error_*`."""
 
@@ -170,6 +181,15 @@ def fixed(sampler: Sampler) -> Callable[[Denoiser, Measure], Sampler]:
     return lambda denoiser, measure: sampler
 
 
+def ddim_arms(task: Generating, steps: Iterable[int], *, exact: Denoiser) -> dict[str, Compute]:
+    """Arms `ddim_1`, ...: the exact denoiser by so many steps of DDIM."""
+
+    def arm(n: int) -> Compute:
+        return sampler_arm(task, f'DDIM in {n}', fixed(evenly(DDIM(), n)), metric='kl_to_data', exact=exact)
+
+    return {f'ddim_{n}': arm(n) for n in steps}
+
+
 def best_of(nfe: int, *, rounds: int = 1) -> Callable[[Denoiser, Measure], Sampler]:
     """The best sampler of so many evaluations, and its grid refined, for `sampler_arm`."""
 
@@ -198,7 +218,7 @@ def _sampled(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     plain = exact or task.teacher_denoiser(inputs['teacher'])
     plain = plain if schedule is None else plain.under(schedule)
-    denoiser = plain if guidance is None else plain.guided(guidance, task.classes)
+    denoiser = guided(plain, guidance)
     fresh = stream(key, 'solver')
 
     def value(split: str, samples: Any) -> dict[str, float]:
@@ -273,7 +293,7 @@ def _paired(
     task: Generating, trained: Trained, solver: Solver, steps: int, guidance: Guidance | None, inputs: Any, *, key: Any
 ) -> dict[str, np.ndarray]:
     plain = task.teacher_denoiser(inputs['teacher'], trained)
-    denoiser = plain if guidance is None else plain.guided(guidance, task.classes)
+    denoiser = guided(plain, guidance)
     times = jnp.linspace(1.0, 0.0, steps + 1)
 
     @jax.jit

@@ -18,6 +18,7 @@ from kdjax import losses
 from kdjax.algorithms import Player, play
 from kdjax.algorithms.generators import LogNormal, Terms, sampled
 from kdjax.algorithms.players import Prepare
+from kdjax.algorithms.trajectory import guided
 from kdjax.data.batches import evaluation_batches
 from kdjax.diffusion.checks import over
 from kdjax.diffusion.denoiser import Denoiser
@@ -192,7 +193,8 @@ class Generating(Task):
         return self.schedule.noised(data, noise, time), target
 
     def _times(self, normal: jax.Array) -> jax.Array:
-        return self.schedule.time_of(-2.0 * (-1.2 + math.log(2 * self.sigma_data) + 1.2 * normal))
+        law = self.learned_noising
+        return self.schedule.time_of(-2.0 * (law.mean + law.deviation * normal))
 
     def evaluated(self) -> Callable[[View], dict[str, jax.Array]]:
         """One sample for each held-out row, of the row's class."""
@@ -341,8 +343,7 @@ class Generating(Task):
         times = jnp.linspace(1.0, 0.0, steps + 1)
 
         def denoiser(variables: Any) -> Denoiser:
-            plain = self.teacher_denoiser(variables, trained)
-            return plain if guidance is None else plain.guided(guidance, self.classes)
+            return guided(self.teacher_denoiser(variables, trained), guidance)
 
         @jax.jit
         def draw(variables: Any, batch: Mapping[str, Any]) -> jax.Array:
