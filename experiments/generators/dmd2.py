@@ -26,22 +26,17 @@ import dataclasses
 from kdjax.algorithms.generators import Terms, from_data, simulated
 from kdjax.diffusion.solvers import Heun
 from kdjax.experiment import Experiment
-from kdjax.tasks.mixtures_2d import Mixtures2D
+from kdjax.tasks.mixtures_2d import MatchedPoints
 
 TIMES = (1.0, 0.75, 0.5, 0.25)
 
 
 @dataclasses.dataclass(frozen=True)
-class DMD2(Mixtures2D):
-    student: str = 'points-64-3'
-    teacher: str = 'points-64-3'
+class DMD2(MatchedPoints):
     tilt: float = 8.0
-    conditional: bool = False
     rows: int = 2000
-    batch: int = 256
     teacher_steps: int = 1000
     steps: int = 1500
-    moves: int = 5
     gan: float = 0.1
     head: float = 0.01
     pairs: float = 0.25

@@ -21,19 +21,14 @@ import dataclasses
 
 from kdjax.algorithms.generators import Even, Langevin, Terms
 from kdjax.experiment import Experiment
-from kdjax.tasks.mixtures_2d import Mixtures2D
+from kdjax.tasks.mixtures_2d import MatchedPoints
 
 
 @dataclasses.dataclass(frozen=True)
-class EMD(Mixtures2D):
-    student: str = 'points-64-3'
-    teacher: str = 'points-64-3'
+class EMD(MatchedPoints):
     tilt: float = 4.0
-    conditional: bool = False
-    batch: int = 256
     teacher_steps: int = 1000
     steps: int = 1000
-    moves: int = 5
     chain: int = 8
     size: float = 0.05
 

@@ -17,21 +17,16 @@ import dataclasses
 
 from kdjax.algorithms.generators import Terms
 from kdjax.experiment import Experiment
-from kdjax.tasks.mixtures_2d import Mixtures2D
+from kdjax.tasks.mixtures_2d import MatchedPoints
 
 ARMS = {'rkl': 'kl_reverse', 'js': 'jensen_shannon', 'kl': 'kl_forward', 'sh': 'squared_hellinger'}
 
 
 @dataclasses.dataclass(frozen=True)
-class FDistill(Mixtures2D):
-    student: str = 'points-64-3'
-    teacher: str = 'points-64-3'
+class FDistill(MatchedPoints):
     tilt: float = 15.0
-    conditional: bool = False
-    batch: int = 256
     teacher_steps: int = 1000
     steps: int = 1500
-    moves: int = 5
     gan: float = 0.1
     head: float = 0.01
 

@@ -22,22 +22,17 @@ import dataclasses
 from kdjax.algorithms.generators import Even, Terms
 from kdjax.diffusion.solvers import Heun
 from kdjax.experiment import Experiment
-from kdjax.tasks.mixtures_2d import Mixtures2D
+from kdjax.tasks.mixtures_2d import MatchedPoints
 
 BELOW = Even(0.0, 0.8)
 
 
 @dataclasses.dataclass(frozen=True)
-class SiD(Mixtures2D):
-    student: str = 'points-64-3'
-    teacher: str = 'points-64-3'
-    conditional: bool = False
+class SiD(MatchedPoints):
     start_sigma: float = 2.5
-    batch: int = 256
     steps: int = 3000
     learning_rate: float = 5e-4
     momentum: float = 0.0
-    moves: int = 5
 
 
 def arms(task: SiD):

@@ -20,20 +20,15 @@ import dataclasses
 
 from kdjax.algorithms.generators import EVERYWHERE, Terms
 from kdjax.experiment import Experiment
-from kdjax.tasks.mixtures_2d import Mixtures2D
+from kdjax.tasks.mixtures_2d import MatchedPoints
 
 
 @dataclasses.dataclass(frozen=True)
-class SIM(Mixtures2D):
-    student: str = 'points-64-3'
-    teacher: str = 'points-64-3'
-    conditional: bool = False
+class SIM(MatchedPoints):
     start_sigma: float = 2.5
-    batch: int = 256
     steps: int = 3000
     learning_rate: float = 5e-4
     momentum: float = 0.0
-    moves: int = 5
     c: float = 0.1
     hotter: float = 2.0
 

@@ -128,6 +128,20 @@ class Mixtures2D(Generating):
         return self.arm(objective, Bound(teacher, {}), steps=steps, start=start, name=name)['variables']['student']
 
 
+@dataclasses.dataclass(frozen=True)
+class MatchedPoints(Mixtures2D):
+    """What experiments on matching distributions share: small networks that are told no class.
+
+    moves: of the fake score in a step.
+    """
+
+    student: str = 'points-64-3'
+    teacher: str = 'points-64-3'
+    conditional: bool = False
+    batch: int = 256
+    moves: int = 5
+
+
 def measure(
     law: Mixtures, bins: int, said: Mapping[str, np.ndarray], reference: Any = None, *, conditional: bool = True
 ) -> dict[str, float]:
