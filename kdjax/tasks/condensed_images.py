@@ -1,9 +1,9 @@
 """Task `condensed images`: small sets are made from real images, and networks that learn from them are measured.
 
-    start = task.chosen('random')
-    made = task.condense('dm_set', term(mean_embedding, 'synthetic', 'batch.image', 'network', model=task.matched()),
-                         {'network': task.fresh_networks()}, start=start)
-    {'random': task.measured(start), 'dm': task.measured(made), 'rs2': task.on_real_images()}
+    {'random': task.measured(random(task)), 'dm': task.measured(dm(task)), 'rs2': task.on_real_images()}
+
+Methods are in `kdjax.tasks.condensing`, by name in `condensing.methods.METHODS`. Sets of several sizes in one
+experiment come from one task, `task.at(1)` and `task.at(10)`, so that they share data, teachers and experts.
 
 Every arm is measured by one recipe: students of several architectures learn from the set by hard labels, and one by
 a teacher's soft labels, as many steps each, the last iterate counts. Metrics of the student with hard labels have
@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,30 +26,31 @@ import optax
 
 from kdjax import losses, teachers
 from kdjax.algorithms import Player, play
-from kdjax.algorithms.condensation.experts import expert
 from kdjax.algorithms.condensation.learning import learned_from
 from kdjax.algorithms.condensation.networks import fresh
-from kdjax.algorithms.condensation.sets import by_part, started, synthetic_set
+from kdjax.algorithms.condensation.sets import by_part, synthetic_set
 from kdjax.data import selection
 from kdjax.data.augment import prepare, random_crop
-from kdjax.data.condensed import by_class, factorised
+from kdjax.data.condensed import by_class
 from kdjax.data.dataset import ImageDataset
-from kdjax.errors import UserError, unknown
+from kdjax.errors import UserError
 from kdjax.models.count import forward_flops
 from kdjax.models.model import Model
 from kdjax.models.named import named
 from kdjax.objectives import Objective, kl, term
-from kdjax.stage import Compute, Output, Train
-from kdjax.streams import stream
+from kdjax.stage import Compute, Output, Stage, Train
+from kdjax.tasks.condensing.method import Made
 from kdjax.tasks.small_images import SmallImages
 from kdjax.tasks.task import Bound, Trained
+
+S = TypeVar('S', bound=Stage)
 
 USUAL = 'usual'
 USUAL_NORMS = {'convnet': 'instance', 'mlp': 'none'}
 """By the first word of a specification; 'group' otherwise. None of them keeps statistics of batches: sets are small."""
 
-CHOOSERS = {'herding': selection.herding, 'k_center': selection.k_center, 'graph_cut': selection.graph_cut}
-WAYS = ('random', 'k_means', *CHOOSERS)
+SHARED = ('data', 'by_class', 'trained_teacher', 'teacher_predictions', 'stages')
+"""What a task has in common with itself at another size of sets."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +78,25 @@ class CondensedImages(SmallImages):
     evaluations: int = 2
     crop_padding: int = 1
 
+    # One task, several sizes of sets.
+
+    def at(self, per_class: int) -> CondensedImages:
+        """The same task with sets of so many images of each class: in one experiment both share all other stages."""
+        other = dataclasses.replace(self, per_class=per_class)
+        vars(other).update({name: getattr(self, name) for name in SHARED})
+        return other
+
+    @functools.cached_property
+    def stages(self) -> dict[Any, Stage]:
+        """What `once` has seen."""
+        return {}
+
+    def once(self, stage: S) -> S:
+        """The stage, or the equal one that was made before: two that build it separately then read one stage."""
+        inputs = tuple(sorted((name, id(read.stage), read.path) for name, read in stage.inputs.items()))
+        config = json.dumps(dict(stage.config), sort_keys=True)
+        return self.stages.setdefault((stage.name, stage.module, config, inputs), stage)  # type: ignore[return-value]
+
     # Models.
 
     def norm_of(self, spec: str) -> str:
@@ -87,7 +109,8 @@ class CondensedImages(SmallImages):
     def train_teacher(self, name: str, spec: str, *, norm: str | None = None) -> Trained:
         """As for every task of small images, with the norm of its architecture (or `norm`: 'batch' to be recovered)."""
         own = dataclasses.replace(self, norm=norm or self.norm_of(spec))
-        return SmallImages.train_teacher(own, name, spec)
+        made = SmallImages.train_teacher(own, name, spec)
+        return Trained(made.model, Output(self.once(made.variables.stage), made.variables.path))
 
     def matched(self) -> Model:
         """The network that sets are matched through."""
@@ -110,55 +133,10 @@ class CondensedImages(SmallImages):
             soft_labels=soft_labels, rate=rate,
         )  # fmt: skip
 
-    def chosen(
-        self, way: str = 'random', *, factor: int = 1, soft_labels: bool = False, rate: float | None = None
-    ) -> Output:
-        """Real training images as a set, drawn anew for each seed where `way` draws: a baseline, or where to start.
-
-        factor: of mosaics, each of factor^2 images. soft_labels, rate: as of the set that starts there.
-        Raises UserError on an unknown way, and where a class has too few images.
-        """
-        if way not in WAYS:
-            raise unknown('way to choose images', way, WAYS)
-        per_class = self.per_class * factor**2
-        learned: dict[str, Any] = {'soft_labels': soft_labels, 'rate': rate}
-        selection.members(
-            self.data['train'].take(np.arange(len(self.data['train'])))['label'], self.data.classes, per_class
-        )
-        config = {
-            'dataset': self.dataset, 'train_examples': self.train_examples, 'way': way, 'per_class': self.per_class,
-            'factor': factor, **learned,
-        }  # fmt: skip
-        suffix = f'_{factor}' * (factor > 1) + '_soft' * soft_labels + '_rate' * (rate is not None)
-        stage = Compute(
-            name=f'chosen_{way}{suffix}', module=__name__, config=config, data=self.data,
-            call=functools.partial(_choose, self.data, way, per_class, factor, learned),
-            shapes=functools.partial(_set_shapes, self.set_model(**learned)),
-        )  # fmt: skip
-        return Output(stage)
-
-    def experts(
-        self,
-        *,
-        count: int = 10,
-        epochs: int = 20,
-        rate: float = 0.1,
-        expert_batch: int = 64,
-        radius: float = 0.0,
-        weight: float = 1.0,
-        name: str = 'experts',
-    ) -> Output:
-        """A buffer `[count, epochs + 1, ...]` of the ways of students over all training images, shared by all seeds.
-
-        radius, weight: of `experts.flat_gradient`; radius > 0 takes two gradients a step. `drawn_from` reads it.
-        """
-        options = {'epochs': epochs, 'batch': expert_batch, 'rate': rate, 'radius': radius, 'weight': weight}
-        config = {
-            'dataset': self.dataset, 'train_examples': self.train_examples, 'model': self.matched().name,
-            'count': count, **options,
-        }  # fmt: skip
-        call = functools.partial(_experts, self.matched(), self.data, count, options)
-        return Output(Compute(name=name, module=__name__, config=config, data=self.data, shared=True, call=call))
+    def check_classes(self, per_class: int) -> None:
+        """Raises UserError where a class has fewer training images than that, or none."""
+        train = self.data['train']
+        selection.members(train.take(np.arange(len(train)))['label'], self.data.classes, per_class)
 
     def condense(
         self,
@@ -172,13 +150,15 @@ class CondensedImages(SmallImages):
         rate: float | None = None,
         optimizer: optax.GradientTransformation | None = None,
         inputs: Mapping[str, Output] | None = None,
+        settings: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Output:
         """A stage that learns a set: the player `synthetic`, and a batch of `real_batch` images of every class.
 
-        The batch holds `image` `[real_batch, classes, H, W, C]` as networks see them, and `label`. start: variables of
-        the set to begin with; noise otherwise. passes: forward passes of the student in a step, over real and synthetic
-        images, a gradient counted as two more: for the cost. options: of `play`.
+        The batch holds `image` `[real_batch, classes, H, W, C]` as networks see them, and `label`. The stage is called
+        by the name and the size of the set. start: variables of the set to begin with; noise otherwise. passes:
+        forward passes of the student in a step, over real and synthetic images, a gradient counted as two more: for
+        the cost. settings: JSON; what the method was told beyond the task, for the identity. options: of `play`.
         """
         bound, inputs = dict(bound or {}), dict(inputs or {})
         optimizer = optimizer or by_part(image=optax.adam(self.set_rate), others=optax.adam(1e-3))
@@ -194,7 +174,8 @@ class CondensedImages(SmallImages):
         for b in bound.values():
             inputs |= b.inputs
         stage = Train(
-            name=name, module=type(self).__module__, config=dataclasses.asdict(self), inputs=inputs,
+            name=f'{name}_{self.per_class}', module=type(self).__module__,
+            config={**dataclasses.asdict(self), **({'method': dict(settings)} if settings else {})}, inputs=inputs,
             algorithm=algorithm, data=self.by_class, batch=self.real_batch, steps=self.set_steps,
             evaluate_every=self.set_steps, measure=_unmeasured,
             cost=functools.partial(_set_cost, self.matched(), self.example(), self.set_steps * passes),
@@ -209,21 +190,31 @@ class CondensedImages(SmallImages):
 
     # What is measured.
 
-    def measured(
-        self, made: Output, *, soft_labels: bool = False, rate: float | None = None, factor: int = 1, name: str = 'arm'
-    ) -> Train:
+    def measured(self, made: Made, *, name: str = 'arm') -> Train:
         """Students that learn from a set, by hard labels and by the task's teacher's, and further architectures.
 
-        soft_labels, rate: as it was made. With `soft_labels` one more student, `own`, learns from the set's labels.
+        A set with labels of its own has one more student, `own`, that learns from those. `stored_bytes` is among the
+        metrics: images in float32, labels included.
         """
+        model = self.set_model(**made.learned)
         source = learned_from(
-            self.set_model(soft_labels=soft_labels, rate=rate), name='set', batch=self.batch,
-            augment=self._crop if self.crop_padding else None, factor=factor,
-        )  # fmt: skip
+            model, name='set', batch=self.batch, augment=self._crop if self.crop_padding else None, factor=made.factor
+        )
         players = self._students('set', 'set.label')
-        if soft_labels:
+        if made.soft_labels:
             players['own'] = self._student(self.student, term(losses.cross_entropy, 'own', 'set.soft'), 'own', 'set')
-        return self._play_students(players, {'set': Bound(source, {'set': made})}, 'set', name)
+        arm = self._play_students(players, {'set': Bound(source, {'set': made.set})}, 'set', name)
+        return dataclasses.replace(arm, facts={'stored_bytes': self._stored_bytes(made)})
+
+    def _stored_bytes(self, made: Made) -> Output:
+        classes = self.data.classes
+        numbers = math.prod(self.data.image_shape) + 1 + (classes if made.soft_labels else 0)
+        size = 4 * self.per_class * classes * numbers
+        stage = Compute(
+            name=f'stored_{size}', module=__name__, config={'bytes': size}, shared=True,
+            call=functools.partial(_number, size),
+        )  # fmt: skip
+        return self.once(stage)['bytes']
 
     def on_real_images(self, *, name: str = 'arm') -> Train:
         """The same students on fresh minibatches of all real images: RS2 without replacement, at equal steps.
@@ -257,19 +248,9 @@ class CondensedImages(SmallImages):
         return random_crop(images - black, key=key, padding=self.crop_padding) + black
 
 
-def _experts(
-    model: Model, source: ImageDataset, count: int, options: Mapping[str, Any], inputs: Any, *, key: jax.Array
-) -> Any:
-    del inputs
-    train = source['train'].take(np.arange(len(source['train'])))
-    images = prepare(jnp.asarray(train['image']), mean=source.mean, std=source.std)
-    labels = jnp.asarray(train['label'])
-
-    @jax.jit
-    def one_after_the_other(keys):
-        return jax.lax.map(lambda key: expert(model, images, labels, key=key, **options), keys)
-
-    return one_after_the_other(jax.random.split(stream(key, 'experts'), count))
+def _number(value: int, inputs: Any, *, key: jax.Array) -> dict[str, jax.Array]:
+    del inputs, key
+    return {'bytes': jnp.asarray(value, jnp.float32)}
 
 
 def _answers(names: tuple[str, ...], view: Any) -> dict[str, jax.Array]:
@@ -286,36 +267,3 @@ def _set_cost(model: Model, example: Any, passes: float) -> dict[str, float]:
     each = forward_flops(model, example)
     zeros = dict.fromkeys(('parameters', 'teacher_flops', 'teacher_queries', 'cache_bytes'), 0.0)
     return {**zeros, 'forward_flops': each, 'student_flops': each * passes}
-
-
-def _choose(
-    source: ImageDataset,
-    way: str,
-    per_class: int,
-    factor: int,
-    options: Mapping[str, Any],
-    inputs: Any,
-    *,
-    key: jax.Array,
-) -> Any:
-    del inputs
-    train = source['train'].take(np.arange(len(source['train'])))
-    labels = np.asarray(train['label'])
-    images = np.asarray(prepare(jnp.asarray(train['image']), mean=source.mean, std=source.std))
-    seed = int(jax.random.bits(stream(key, 'choice'), dtype=jnp.uint32))
-    sizes = {'classes': source.classes, 'per_class': per_class}
-    choose = {n: functools.partial(selection.within_classes, c, images, labels, **sizes) for n, c in CHOOSERS.items()}
-    choose |= {
-        'random': functools.partial(selection.random_rows, labels, seed=seed, **sizes),
-        'k_means': functools.partial(
-            selection.k_means_rows, images.reshape(len(images), -1), labels, seed=seed, **sizes
-        ),
-    }
-    rows = choose[way]()
-    chosen = images[rows]
-    return started(chosen if factor == 1 else factorised(chosen, factor), **options)
-
-
-def _set_shapes(model: Model, inputs: Any) -> Any:
-    del inputs
-    return jax.eval_shape(lambda: model.init(jax.random.key(0), None))

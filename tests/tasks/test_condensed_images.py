@@ -11,13 +11,15 @@ import tiny
 from abstract_stages import Abstract
 
 from kdjax import data
-from kdjax.algorithms.condensation import matching
 from kdjax.algorithms.condensation.experts import check_experts
 from kdjax.data.augment import prepare
 from kdjax.errors import UserError
-from kdjax.objectives import term
 from kdjax.stage import graph
 from kdjax.tasks.condensed_images import CondensedImages
+from kdjax.tasks.condensing.experts import experts
+from kdjax.tasks.condensing.method import Made
+from kdjax.tasks.condensing.methods import METHODS, method
+from kdjax.tasks.condensing.selected import chosen
 
 SMALL = {
     'dataset': 'blobs', 'student': 'mlp-8', 'teacher': 'mlp-16', 'transfer': ('vit-8-1-p1-h2',), 'per_class': 2,
@@ -31,30 +33,44 @@ def task(monkeypatch):
     return CondensedImages(**SMALL)
 
 
-def mean_matched(task, **options):
-    objective = term(matching.mean_embedding, 'synthetic', 'batch.image', 'network', model=task.matched())
-    return task.condense('dm_set', objective, {'network': task.fresh_networks()}, **options)
-
-
 def test_an_arm_traces_from_real_images_to_students_of_every_kind(task):
-    abstract = Abstract()
-    made = mean_matched(task, start=task.chosen('random'), passes=4)
-    arrays, metrics = abstract.train(task.measured(made))
+    arrays, metrics = Abstract().train(task.measured(METHODS['dm'](task)))
     predictions = arrays['predictions']['test']
     assert set(predictions) == {'student', 'soft', 'vit', 'label'}
     assert {predictions[n].shape for n in ('student', 'soft', 'vit')} == {(12, 3)}
     assert {m.shape for m in metrics.values()} == {()}
-    assert abstract.read(made)['params']['image'].shape == (2, 3, 2, 2, 1)
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_every_method_makes_a_set_of_the_size_that_is_asked(task, name):
+    made = METHODS[name](task)
+    wanted = jax.eval_shape(lambda: task.set_model(**made.learned).init(jax.random.key(0), None))
+    assert jax.tree.map(lambda a: a.shape, Abstract().read(made.set)) == jax.tree.map(lambda a: a.shape, wanted)
 
 
 def test_sets_with_labels_of_their_own_have_one_student_more(task):
-    made = mean_matched(task, soft_labels=True, rate=0.1)
-    arrays, _ = Abstract().train(task.measured(made, soft_labels=True, rate=0.1))
+    made = Made(chosen(task, soft_labels=True, rate=0.1), soft_labels=True, rate=0.1)
+    arrays, _ = Abstract().train(task.measured(made))
     assert set(arrays['predictions']['test']) == {'student', 'soft', 'own', 'vit', 'label'}
 
 
+@pytest.mark.parametrize('soft, size', [(False, 4 * 6 * (4 + 1)), (True, 4 * 6 * (4 + 1 + 3))])
+def test_stored_bytes_count_labels(task, soft, size):
+    (fact,) = task.measured(Made(chosen(task, soft_labels=soft), soft_labels=soft)).facts.values()
+    assert fact.of(fact.stage.call({}, key=jax.random.key(0))) == size
+
+
+def test_sizes_of_one_task_share_all_other_stages(task):
+    one, two = task.at(1), task.at(2)
+    arms = [sized.measured(METHODS[name](sized)) for name in ('random', 'dm') for sized in (one, two)]
+    stages = graph(*(dataclasses.replace(arm, name=f'arm/{i}') for i, arm in enumerate(arms)))
+    assert all(len(found) == 1 for found in stages.values())
+    assert {'chosen_random_1', 'chosen_random_2', 'dm_1', 'dm_2', 'teacher'} <= set(stages)
+    assert experts(one, count=2).stage is experts(two, count=2).stage is not experts(two, count=3).stage
+
+
 def test_experts_are_of_the_network_that_is_matched_through(task):
-    found = Abstract().read(task.experts(count=2, epochs=3, expert_batch=8))
+    found = Abstract().read(experts(task, count=2, epochs=3, expert_batch=8))
     check_experts(found, task.matched(), (2, 2, 1))
     assert {leaf.shape[:2] for leaf in jax.tree.leaves(found)} == {(2, 4)}
 
@@ -65,21 +81,14 @@ def test_real_images_train_the_same_students(task):
 
 
 def test_costs_of_measuring_are_equal_whatever_is_learned_from(task):
-    chosen, real = task.measured(task.chosen('random')).cost(), task.on_real_images().cost()
+    chosen, real = task.measured(METHODS['random'](task)).cost(), task.on_real_images().cost()
     assert chosen == real
     assert chosen['student_flops'] > 0 and chosen['teacher_flops'] > 0
 
 
-def test_every_stage_of_an_arm_has_its_own_name(task):
-    made = mean_matched(task, start=task.chosen('k_means'))
-    stages = graph(task.measured(made))
-    assert set(stages) == {'chosen_k_means', 'dm_set', 'teacher', 'teacher_predictions', 'arm'}
-    assert all(len(found) == 1 for found in stages.values())
-
-
 @pytest.mark.parametrize('way', ['random', 'k_means', 'herding', 'k_center', 'graph_cut'])
 def test_chosen_images_are_of_their_classes_and_of_the_training_split(task, way):
-    stage = task.chosen(way).stage
+    stage = chosen(task, way).stage
     found = np.asarray(stage.call({}, key=jax.random.key(1))['params']['image'])
     again = np.asarray(stage.call({}, key=jax.random.key(1))['params']['image'])
     np.testing.assert_array_equal(found, again)
@@ -94,7 +103,7 @@ def test_chosen_images_are_of_their_classes_and_of_the_training_split(task, way)
 
 
 def test_other_seeds_choose_other_images(task):
-    call = task.chosen('random').stage.call
+    call = chosen(task).stage.call
     one, other = (np.asarray(call({}, key=jax.random.key(s))['params']['image']) for s in (0, 1))
     assert not np.array_equal(one, other)
 
@@ -108,8 +117,10 @@ def test_crops_move_images_and_black_comes_in(task):
 
 def test_what_cannot_be_condensed(task):
     with pytest.raises(UserError, match="unknown way to choose images 'kmeans'; did you mean 'k_means'"):
-        task.chosen('kmeans')
+        chosen(task, 'kmeans')
+    with pytest.raises(UserError, match="unknown method 'k_mean'; did you mean 'k_means'"):
+        method('k_mean')
     with pytest.raises(UserError, match='class 0 has 8 examples, and 9 for each class are wanted'):
-        dataclasses.replace(task, per_class=9).chosen('random')
+        chosen(task.at(9))
     with pytest.raises(UserError, match='architectures need different first words'):
         dataclasses.replace(task, transfer=('mlp-8', 'mlp-4')).on_real_images()

@@ -1,0 +1,31 @@
+"""Methods of condensation by name: what `kdjax condense`, the fair table and the experiments call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kdjax.errors import unknown
+from kdjax.tasks.condensed_images import CondensedImages
+from kdjax.tasks.condensing import matched, selected
+from kdjax.tasks.condensing.method import Made
+
+Method = Callable[[CondensedImages], Made]
+
+METHODS: dict[str, Method] = {
+    'random': selected.random,
+    'k_means': selected.k_means,
+    'herding': selected.herding,
+    'k_center': selected.k_center,
+    'graph_cut': selected.graph_cut,
+    'dc': matched.dc,
+    'dsa': matched.dsa,
+    'dm': matched.dm,
+}
+"""Each with the authors' settings where they carry over; its docstring says what it is."""
+
+
+def method(name: str) -> Method:
+    """Raises UserError on a name that no method has."""
+    if name not in METHODS:
+        raise unknown('method', name, METHODS)
+    return METHODS[name]
