@@ -24,8 +24,8 @@ ON_ACCELERATORS = 2**28
 """The same there: 1 GiB. Measured on an H200, 49152 words, a step of 126 ms; with 2**25 of 130 ms."""
 
 WORDS_AT_ONCE = {'cpu': 2**12}
-"""Words that the gradient passes at once. XLA's CPU backend makes a product first and adds it then: the whole head's would
-be a second gradient, in memory and through it; and a sum over all words at once is half as fast. Elsewhere all at once."""
+"""Words that the gradient passes at once. XLA's CPU backend makes a product first and adds it then: the whole head's
+would be a second gradient, in memory and through it, and a sum over all words is half as fast. Elsewhere all."""
 
 
 def fused_divergence(

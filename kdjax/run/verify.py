@@ -133,8 +133,9 @@ def _summary(arm: Arm, artifacts: list[Artifact], costs: list[dict[str, float]],
 
 
 def _calibration(artifacts: list[Artifact], split: str) -> dict[str, list[float | None]]:
-    """Reliability over the predictions of all seeds together; nothing where there are none."""
-    if 'predictions' not in artifacts[0].arrays:
+    """Reliability over the predictions of all seeds together; nothing where nobody predicts classes or tokens."""
+    said = artifacts[0].arrays.get('predictions', {}).get(split, {})
+    if not {'confidence', 'student'} & set(said):
         return {'confidence': [], 'accuracy': [], 'count': []}
     found = [confidences(a.arrays['predictions'][split]) for a in artifacts]
     bins = reliability(*(np.concatenate(each) for each in zip(*found, strict=True)))

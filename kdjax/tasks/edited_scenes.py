@@ -65,7 +65,7 @@ def source_class(label, particle):
 
 def measure_edits(world: World, said: Mapping[str, np.ndarray], reference: Any = None) -> dict[str, float]:
     """Metrics of edits, see `EditedScenes`."""
-    made, source = (as_features(said[n].reshape(len(said[n]), -1), called='pictures') for n in ('student', 'source'))
+    made, source = (as_features(said[n].reshape(len(said[n]), -1), called='pictures') for n in ('picture', 'source'))
     label, before = np.asarray(said['condition']), np.asarray(said['source_label'])
     centres = np.stack([world.means[world.of(c)[0]] for c in range(world.classes)])
     ideal = source - centres[before] + centres[label]
@@ -93,5 +93,5 @@ def _both_classes(batch: Mapping[str, Any], *, key: jax.Array, train: bool) -> d
 
 
 def _said(view: View) -> dict[str, jax.Array]:
-    said = {'student': view['student'], 'source': view['student.source']}
+    said = {'picture': view['student'], 'source': view['student.source']}
     return said | {n: view[f'batch.{n}'] for n in ('condition', 'particle', 'source_label')}

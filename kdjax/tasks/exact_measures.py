@@ -17,7 +17,7 @@ DRAWN = 128
 
 
 def measure(world: World, said: Mapping[str, np.ndarray], reference: Any = None) -> dict[str, float]:
-    """Metrics of `student` `[rows, height, width, channels]` beside `condition` and `particle` `[rows]`.
+    """Metrics of `picture` `[rows, height, width, channels]` beside `condition` and `particle` `[rows]`.
 
     class_probability: p(condition | picture) among the conditions that were asked for, in 0..1, the mean.
     class_accuracy: how often it is the likeliest of them.
@@ -34,7 +34,7 @@ def measure(world: World, said: Mapping[str, np.ndarray], reference: Any = None)
     direction_noise: where methods say it, `algorithms.scores.noise_share` of their direction, the mean.
     """
     del reference
-    made = as_features(said['student'].reshape(len(said['student']), -1), called='pictures')
+    made = as_features(said['picture'].reshape(len(said['picture']), -1), called='pictures')
     condition, asked = np.asarray(said['condition']), np.unique(said['condition'])
     nearest, apart = _nearest(world, made, condition)
     kinds = world.kind[nearest]

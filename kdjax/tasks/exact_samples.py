@@ -28,6 +28,6 @@ def drawn_by_ddim(task: Any, steps: int, guidance: Guidance | None, inputs: Any,
     for split in ('validation', 'test'):
         rows = task.prepared()(task.data[split].take(np.arange(len(task.data[split]))), key=key, train=False)
         given = [jnp.asarray(rows[name]) for name in ('label', 'particle', 'view', 'condition')]
-        said = {'student': np.asarray(draw(variables, *given)), **{n: np.asarray(rows[n]) for n in rows}}
+        said = {'picture': np.asarray(draw(variables, *given)), **{n: np.asarray(rows[n]) for n in rows}}
         metrics[split] = task.measure()(said) | {'nfe': float(DDIM().nfe(prior, times, to_data=True))}
     return {}, {'metrics': metrics}

@@ -299,4 +299,4 @@ def _as_stored(batch: Mapping[str, Any], *, key: jax.Array, train: bool) -> dict
 
 
 def _said(view: View) -> dict[str, jax.Array]:
-    return {'student': view['student'], 'condition': view['batch.condition'], 'particle': view['batch.particle']}
+    return {'picture': view['student'], 'condition': view['batch.condition'], 'particle': view['batch.particle']}

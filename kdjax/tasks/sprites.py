@@ -266,7 +266,7 @@ def _pair(source: Sprites, batch: Mapping[str, Any]) -> jax.Array:
 
 def _evaluated(view: View) -> dict[str, jax.Array]:
     return {
-        'student': view['student'],
+        'picture': view['student'],
         'judged': view['judge'],
         'features': view['judge.pooled'],
         'real_judged': view['real_judge'],
@@ -277,7 +277,7 @@ def _evaluated(view: View) -> dict[str, jax.Array]:
 
 
 def _denoised(view: View) -> dict[str, jax.Array]:
-    return {'student': view['student'], 'target': view['batch.target']}
+    return {'picture': view['student'], 'target': view['batch.target']}
 
 
 def _pairs(view: View) -> dict[str, jax.Array]:
@@ -293,7 +293,7 @@ def _measure_prior(said: Mapping[str, np.ndarray], reference: Any) -> dict[str, 
     """error: the mean squared error of v over images; base_error: that of always saying 0."""
     del reference
     return {
-        'error': float(np.mean(np.square(said['student'] - said['target']), dtype=np.float64)),
+        'error': float(np.mean(np.square(said['picture'] - said['target']), dtype=np.float64)),
         'base_error': float(np.mean(np.square(said['target']), dtype=np.float64)),
     }
 

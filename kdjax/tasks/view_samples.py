@@ -66,7 +66,7 @@ def _sampled(
             denoiser(inputs['prior']), task.schedule.prior(noise), times, seen['condition'],
             key=stream(key, 'solver'), to_data=True,
         )  # fmt: skip
-        found = {'student': drawn} | {name: seen[name] for name in ('label', 'view', 'particle')}
+        found = {'picture': drawn} | {name: seen[name] for name in ('label', 'view', 'particle')}
         for prefix, images in (('', drawn), ('real_', seen['image'])):
             outputs, _ = judge.apply(inputs['judge'], images, key=key, train=False)
             found |= {f'{prefix}judged': outputs.prediction, f'{prefix}features': outputs.taps['pooled']}

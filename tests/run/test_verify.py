@@ -10,7 +10,7 @@ import pytest
 import tiny
 
 from kdjax import record as records
-from kdjax.algorithms import supervised
+from kdjax.algorithms import Player, play, supervised
 from kdjax.errors import UserError
 from kdjax.objectives import hard_labels
 from kdjax.run.stages import Executor
@@ -238,6 +238,18 @@ def test_an_arm_may_end_in_a_computation_that_leaves_metrics(store):
     assert one['curves'] == {'step': []} and one['calibration']['count'] == [] == one['state_sha256']
     assert one['cost']['student_flops'] == tiny.cost()['student_flops'] and one['cost']['seconds'] > 0
     assert record['dataset'] == 'blobs' and record['disagreements'] == []
+
+
+def test_what_predicts_neither_classes_nor_tokens_has_no_calibration(store):
+    def arms(settings):
+        player = Player(tiny.mlp(), hard_labels(), optax.sgd(0.5))
+        drawn = play({'student': player}, evaluates=lambda view: {'picture': view['student'][:, None]})
+        measure = lambda said, reference: {'size': float(np.abs(said['picture']).sum())}  # noqa: E731
+        return {f'rate{r}': dataclasses.replace(tiny.train(drawn, steps=r), measure=measure) for r in (1, 2)}
+
+    experiment = dataclasses.replace(tiny.experiment, arms=arms, claims=('rate1 > rate2 on size',))
+    record = verify(asked(experiment=experiment), store=store)
+    assert [arm['calibration']['count'] for arm in record['arms'].values()] == [[], []]
 
 
 def test_a_computation_without_metrics_is_no_arm(store):

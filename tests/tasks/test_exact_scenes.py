@@ -25,7 +25,7 @@ TINY = ExactScenes(particles=4, steps=3)
 def said_of(world, pictures, condition, **more):
     count = len(pictures)
     return {
-        'student': np.asarray(pictures).reshape(count, *world.shape), 'condition': np.asarray(condition),
+        'picture': np.asarray(pictures).reshape(count, *world.shape), 'condition': np.asarray(condition),
         'label': np.asarray(condition), 'particle': np.arange(count), **more,
     }  # fmt: skip
 
@@ -191,7 +191,7 @@ def test_the_source_stays_and_the_edit_begins_there():
 def test_particles_follow_a_method_and_are_measured():
     """Three annealed steps of everything, and DDIM beside it."""
     arm = dataclasses.replace(TINY, evaluations=1).sds()
-    said = {'student': np.zeros((20, *TINY.world.shape)), 'condition': np.arange(20) % 10, 'particle': np.arange(20)}
+    said = {'picture': np.zeros((20, *TINY.world.shape)), 'condition': np.arange(20) % 10, 'particle': np.arange(20)}
     assert set(TINY.measure()(said)) >= {'energy', 'log_density', 'weight_error'}
     assert arm.steps == 3 and arm.batch == 40
     sampled = TINY.sampled(steps=20).call({}, key=KEY)[1]['metrics']['test']
