@@ -8,7 +8,8 @@ logit of DMD2's head at the same x_t, clipped to [0.1, 20] and divided by its me
 
 All arms train the same head and add gan softplus(-l(x_t)). Eight modes whose weights rise from 0.02 to 0.3, the exact
 score as teacher; the student begins without the two rarest modes. r is that of data to samples. A weight is seen only
-where samples fall: a mode that is lost can return through the large noise levels alone.
+where samples fall: a mode that is lost can return through the large noise levels alone. Ours: the head reads the fake
+score, as in DMD2, and l of the GAN has noise of its own; FastGen's reads the frozen teacher, at one noise for both.
 
 `kdjax verify f_distill`: not verified yet.
 """
