@@ -8,9 +8,10 @@ student's output, x its samples of 1 to 4 steps, gradients through the last:
     dmd   1/2 |x - sg(x - (x_fake - D) / mean|x - D|)|^2 at noised x; x_fake follows x, four moves to one of F
     rcm   scm + 0.02 dmd: the published proportion, 100 to 1 of sums, the latter without the 1/2
 
-8x8 digits by class, guidance null + 3 (cond - null), a small DiT; sCM learns from samples of the guided teacher, as
-published. Ours: the number of steps of a rollout is drawn for each example; no average of the student. Equal updates of
-the student; `frechet_2`, ... are of two and four steps.
+8x8 digits by class, guidance null + 3 (cond - null), a small DiT; sCM learns from samples of the guided teacher, as in
+the released configuration. Ours: the number of steps of a rollout is drawn for each example; dmd acts from the first
+step, where the code waits for the end of the warm-up; no average of the student. Equal updates of the student;
+`frechet_2`, ... are of two and four steps.
 
 `kdjax verify rcm`: not verified yet.
 """

@@ -34,23 +34,22 @@ def rollout(
 ) -> Float[Array, 'batch *event']:
     """Samples of N steps from pure noise: data, noised again at a lower time, and so on; N uniform in 1..`steps`.
 
-    N is drawn for each example (in the paper it goes round with the iterations); the times between fall and are
-    `shifted_times`. Gradients flow through the last step alone. The student is evaluated `steps` times.
-    Raises UserError without a step.
-    Source: rCM, arXiv 2510.08431, section 3.3, and its code (`backward_simulation`).
+    N is drawn for each example (in the code it goes round with the iterations); each of the times between is the lower
+    one of the time before and a draw of `shifted_times`. Gradients flow through the last step alone. The student is
+    evaluated `steps` times. Raises UserError without a step.
+    Source: rCM, arXiv 2510.08431, section 4.1, and its code (`backward_simulation`).
     """
     if steps < 1:
         raise UserError(f'a rollout of {steps} steps: one or more')
     schedule = student.schedule
     first = jax.random.randint(stream(key, 'first'), (len(noise),), 0, steps)
     drawn = shifted_times(schedule, (steps, len(noise)), shift=shift, key=stream(key, 'between'))
-    falling = -jnp.sort(-drawn, axis=0)
     x, t = schedule.prior(noise), jnp.ones(len(noise), noise.dtype)
     for i in range(steps - 1):
         data = jax.lax.stop_gradient(student.data(x, t, condition))
         fresh = jax.random.normal(stream(key, 'fresh', i), x.shape, x.dtype)
         begun = i >= first
-        t = jnp.where(begun, falling[i].astype(t.dtype), t)
+        t = jnp.where(begun, jnp.minimum(drawn[i].astype(t.dtype), t), t)
         x = jnp.where(begun.reshape(-1, *(1,) * (x.ndim - 1)), schedule.noised(data, fresh, t), x)
     return student.data(x, t, condition)
 
@@ -73,7 +72,7 @@ def score_regularisation(
     The value says nothing of quality. One evaluation of the fake and of the teacher (two with guidance).
     The published loss is twice this one, summed over features like its consistency term, whose weight is 100 times as
     large: 0.02 of this mean beside the mean of `continuous_consistency` is the published proportion.
-    Source: rCM, arXiv 2510.08431, equation 11, and its code; DMD, arXiv 2311.18828.
+    Source: rCM, arXiv 2510.08431, equation 6, and its code; DMD, arXiv 2311.18828.
     """
     schedule = student.schedule
     x = rollout(noise, condition, student, key=stream(key, 'rollout'), steps=steps, shift=shift)
