@@ -1,11 +1,11 @@
 """SDI: the noise is the one that brings the picture back, found by running DDIM backwards.
 
-Lukoianov et al., Score Distillation via Reparametrized DDIM (arXiv 2405.15891); choices as in threestudio's
-stable_diffusion_sdi_guidance.py. With x_t = a x + s k, e_s the prior guided from null by s = 7.5, weight s / a, and t
-falling from .98 to .02:
+Lukoianov et al., Score Distillation via Reparametrized DDIM (arXiv 2405.15891), equation 10; choices as in the authors'
+code in threestudio (stable_diffusion_sdi_guidance.py). With x_t = a x + s k, e_s the prior guided from null by s = 7.5,
+weight s / a, and t falling from .98 to .02:
 
-    sdi            e_s(x_t) - k,   k by ten steps of DDIM from x up to t' ~ U(t, t + .1), guidance e(y) - 7.5 (e(y) -
-                   e(null)), noise of .3 posterior deviations added at every step
+    sdi            e_s(x_t) - k,   k by ten steps of DDIM from x up to t' ~ U(t, t + .1), guided from null by -7.5,
+                   noise of .3 posterior deviations added at every step
     sdi_plain      k without guidance             sdi_one     k by one step
     fixed          k one noise for ever           fresh       k new at every step: SDS with SDI's times and weight
     sds            SDS: new noise, weight s^2, t ~ U(.02, .98)          annealed   SDS with falling t

@@ -18,8 +18,8 @@ from kdjax.diffusion.guidance import Guidance
 from kdjax.errors import UserError
 from kdjax.streams import stream
 
-NEGATIVE = Guidance(-7.5, 'beyond_condition')
-"""That of SDI's inversion."""
+NEGATIVE = Guidance(-7.5, 'from_null')
+"""That of SDI's inversion, in the form of its equation 3 and of its 3-D configuration."""
 
 Found = tuple[Float[Array, 'batch *event'], Float[Array, ' batch']]
 
@@ -60,12 +60,14 @@ class Drawn:
 class Inverted:
     """SDI: the noise that brings the picture back, by DDIM run backwards from it to a time t' >= t.
 
-    steps: the grid is 0, 1 / steps, ... below t', then t'. guidance: of the inversion, negative as published: the
-        released scale -7.5 is `beyond_condition`. beyond: t' ~ U(t, t + beyond). eta: stochastic noise of every step,
-        as a share of DDIM's posterior deviation, added to it.
-    The result is (z_t' - alpha' x) / sigma'. Costs as many evaluations as steps, each of them guided. The schedule
-    needs some noise at time 0, as Stable Diffusion's has; otherwise set `first` above 0.
-    Source: arXiv 2405.15891, sections 4.3 and 5, and threestudio's stable_diffusion_sdi_guidance.py.
+    steps: the grid is 0, 1 / steps, ... below t' (in the code below t), then t'. guidance: of the inversion, the
+        negative of that of the picture, as published; the same code's path without perpendicular negatives takes the
+        number in the form `beyond_condition`. beyond: t' ~ U(t, t + beyond). eta: stochastic noise of every step, as a
+        share of DDIM's posterior deviation, added to it.
+    The result is (z_t' - alpha' x) / sigma', with which x is noised to t, equation 10; the code shows z_t' itself to
+    the network, as if it were of time t. Costs as many evaluations as steps, each of them guided. The schedule needs
+    some noise at time 0, as Stable Diffusion's has; otherwise set `first` above 0.
+    Source: arXiv 2405.15891, sections 4 to 6, and threestudio's stable_diffusion_sdi_guidance.py.
     """
 
     steps: int = 10
