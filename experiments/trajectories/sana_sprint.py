@@ -11,14 +11,16 @@ on the tokens of the frozen teacher's blocks, at fresh noise:
     hybrid_even  hybrid with t' always log-normal: without max-time weighting
 
 8x8 digits by class, a small DiT whose time is told in 0..1. Whatever schedule the teacher was trained under, `under`
-turns it into TrigFlow (a flow too; agreement is a test, not an arm). Ours: no guidance embedding; no weight over time,
-where the published 1 / (sigma_data tan t) is cancelled by a learned one; perceptrons, without spectral norm, for heads.
-Equal updates; `frechet_2` is of two steps.
+turns it into TrigFlow (a flow too; agreement is a test, not an arm). Levels of noise as published for data of deviation
+0.5, taken to that of ours: ln(2 sigma_data) is added. Ours: a teacher without guidance, so no guidance embedding; no
+weight over time, where the published 1 / (sigma_data tan t) is cancelled by a learned one; perceptrons, without
+spectral norm, for heads. Equal updates; `frechet_2` is of two steps.
 
 `kdjax verify sana_sprint`: not verified yet.
 """
 
 import dataclasses
+import math
 
 from kdjax.algorithms import Player
 from kdjax.algorithms.consistency_adversarial import adversarial_consistency, consistency_critic
@@ -47,6 +49,9 @@ def arms(task: SanaSprint):
     reads = 'batch.data', 'batch.label', 'student()'
     bound = {'teacher': task.live_teacher(), 'warmup': Bound(warming(task.steps // 4), {})}
     heads = heads_on(task.trained_teacher.model, ('block1', 'block2'), hidden=(task.hidden,))
+    scale = math.log(2 * task.sigma_data)
+    levels = {'mean': 0.2 + scale, 'deviation': 1.6}
+    judged_levels = levels | {'critic_mean': -0.6 + scale, 'critic_deviation': 1.0}
 
     def judged(loss, at_most_noise):
         """Of the student as a denoiser, and the critic as a function of (x_t, t, class)."""
@@ -55,14 +60,15 @@ def arms(task: SanaSprint):
             def judge(x_t, t, told):
                 return critic((x_t, t, told)).prediction
 
-            return loss(x, condition, task.denoiser(student, 'student'), judge, key=key, at_most_noise=at_most_noise)
+            options = judged_levels | {'at_most_noise': at_most_noise}
+            return loss(x, condition, task.denoiser(student, 'student'), judge, key=key, **options)
 
         return term(asked, *reads, 'critic()', name=loss.__name__)
 
     def learn(consistent, adversarial, at_most_noise=0.5):
         """The weights of either term."""
         objective = consistent * term(
-            asking(continuous_consistency, task.denoiser), *reads, 'teacher()', 'warmup', mean=0.2, deviation=1.6
+            asking(continuous_consistency, task.denoiser), *reads, 'teacher()', 'warmup', **levels
         )
         calls = {'student': 4, 'teacher': 1}
         if adversarial:

@@ -40,7 +40,8 @@ def student_data(
     """What the student makes of noised real examples in one step.
 
     at_most_noise: the probability that the noise is that of time 1, where the student samples in one step (published
-        as max-time weighting); else its level is log-normal with this mean and deviation.
+        as max-time weighting); else its level is log-normal with this mean and deviation, published for data of
+        deviation 0.5: add ln(2 sigma_data) for others.
     Source: SANA-Sprint, arXiv 2503.09641, section 3.3.
     """
     schedule = student.schedule
@@ -63,7 +64,8 @@ def adversarial_consistency(
 ) -> Float[Array, ' batch']:
     """-D of the student's one-step data, noised again at a log-normal level, under the student's schedule.
 
-    options: of `student_data`. Unbounded; the mean over heads. Source: LADD, arXiv 2403.12015; as `student_data`.
+    options: of `student_data`. Unbounded; the mean over heads. critic_mean: as `mean` of `student_data`.
+    Source: SANA-Sprint, equation 11, and its code (train_scripts/train_scm_ladd.py); LADD, arXiv 2403.12015.
     """
     made = student_data(x, condition, student, key=stream(key, 'made'), **options)
     law = {'mean': critic_mean, 'deviation': critic_deviation}

@@ -59,7 +59,7 @@ def continuous_consistency(
     x: real or teacher-made examples. teacher: whose velocity the path follows, else that of the pair x and noise.
     warmup: r of `losses.consistency_tangent`, from 0 to 1: a number, or the prediction of `warming`; form, normalise:
         of the same.
-    mean, deviation: of the logarithm of the noise level sigma / alpha.
+    mean, deviation: of the logarithm of the noise level sigma / alpha; sCM's, for data of deviation 0.5.
     weight_by_noise: divide by sigma_data tan(t). sCM and SANA-Sprint do, and multiply by a learned weight w(t), whose
         minimiser, the inverse of the mean loss at t, cancels it; here no weight is learned.
     The value says nothing of quality. One forward pass of the student with its derivative, one of the teacher.
