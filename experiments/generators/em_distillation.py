@@ -1,6 +1,7 @@
 """EM distillation: a generator that is fitted to where short Langevin chains of latent and noise end.
 
-Xie et al., EM Distillation for One-step Diffusion Models (arXiv 2405.16852). q is the law of x_t = g(z) + sigma e, p
+After Xie et al., EM Distillation for One-step Diffusion Models (arXiv 2405.16852): no code is public and the paper's
+equations were not read; target, steps and limits are derived, and are tests. q is the law of x_t = g(z) + sigma e, p
 the teacher's, ds the difference of their scores, that of q from a fake score. From z, e normal, K times:
 
     e <- e + s (sigma ds - e) + sqrt(2 s) n,   z <- z + s' (J_g^T ds - z) + sqrt(2 s') n'     towards p / q N(e) N(z)

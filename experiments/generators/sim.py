@@ -1,7 +1,9 @@
 """SIM: any distance of two scores, whose gradient is known while the law of samples stands still.
 
-Luo et al., One-Step Diffusion Distillation through Score Implicit Matching (arXiv 2410.16794), section 3. x = G(z), f
-and p the data predictions of teacher and fake score at x_t, y = p - f; gradients pass through both networks to x:
+After Luo et al., One-Step Diffusion Distillation through Score Implicit Matching (arXiv 2410.16794), section 3: the
+training code is not released and the paper's equations were not read; the loss is derived from its abstract, and its
+gradient is a test. x = G(z), f and p the data predictions of teacher and fake score at x_t, y = p - f; gradients pass
+through both networks to x:
 
     sim       -d'(y) . (p - x),   d = sqrt(|y|^2 + c^2) - c, the norm over the whole sample: steps of bounded size
     squared   the same with d = |y|^2 / 2, which is SiD's alpha = 1 without a normaliser
@@ -10,8 +12,7 @@ and p the data predictions of teacher and fake score at x_t, y = p - f; gradient
     *_hot     twice the learning rate, generator and fake score alike
 
 All levels of noise from 0.002 to 80, as a shorter ladder hides what a normaliser does. c, weights of levels and rates
-are not published: c is 0.1 in units of data, weights are 1. The fake score moves
-five times a step.
+are ours: c is 0.1 in units of data, weights are 1. The fake score moves five times a step.
 
 `kdjax verify sim`: not verified yet.
 """

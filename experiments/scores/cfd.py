@@ -11,8 +11,9 @@ stable_diffusion_unified_guidance.py). With x a view of the canvas, x_t = a x + 
     sds          e - n,  weight s^2,  n new,  t ~ U(.02, .98)           annealed    the same, t falling
 
 Canvases are periodic panoramas of 8x32 pixels, views 24 columns wide from any place; the prior is exact, knows where a
-view begins and not which of six panoramas it shows (`Panoramas`), and is not guided. Ours: one point of noise a pixel,
-which views never cut, so that noise is not resampled; times on one line; none of the SDE's drift. Equal steps and cost.
+view begins and not which of six panoramas it shows (`Panoramas`), and is not guided. Times on one line are those of
+the code's 2-D configuration. Ours: one point of noise a pixel, which views never cut, so that noise is not resampled;
+none of the SDE's drift. Equal steps and cost.
 
 Not verified yet.
 """

@@ -9,7 +9,8 @@ U(.1, .3):
     fixed       e_s(x_t, t_n) - n,  weight s / a (the ODE)
     sds         e_s - e,  weight s^2,  t ~ U(.02, .98)        annealed    the same at t_n
 
-The noise is shared within a particle, not by all particles. Particles are 16 flat Gaussian splats, which cannot show
+The noise is shared within a particle, not by all particles; no entry is clipped, which the code does at 2 to 8, and s
+stays at 50, to which the code's falls (beyond the condition). Particles are 16 flat Gaussian splats, which cannot show
 n itself; the prior is exact: ten classes of digits, three modes each (`ExactScenes`). `cds` asks the prior twice a
 step: `fixed`, `sds` and `annealed` make twice as many steps. The sign is the code's, which contracts (a test).
 

@@ -6,7 +6,7 @@ and u ~ U(0, 1):
 
     dsd        e_s(x_t, t) - e_1(x_t', t'),   x_t = a x + s k at both times,   k = e_s at t' on the path of ten steps
                of DDIM from n;   weight s^2
-    dsd_four   a path of four steps                  dsd_path    e_s(x_t, t) - k: what the paper's text suggests
+    dsd_four   a path of four steps                  dsd_path    e_s(x_t, t) - k: the path's own noise
     fixed      e_s - n,  weight s / a (the ODE)      sdi         k by inversion (experiment `sdi`)
     sds        e_s - e,  weight s^2,  t ~ U(.02, .98)            annealed    the same, t falling from .98 to .02
     sampled    DDIM in 50 steps from n, guided alike

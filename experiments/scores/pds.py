@@ -10,7 +10,8 @@ t ~ U(.02, .98):
     sds        s^2 (e_s(x_t, b) - e)                       annealed        the same, t falling
 
 The right edit is known: the mean of b in place of that of a, in the same style (`EditedScenes`); the prior is exact.
-All arms make the same steps; those that look at the source ask the prior twice as often as sds.
+The weight s^2 of dds is that of sds; published code has none. All arms make the same steps; those that look at the
+source ask the prior twice as often as sds.
 
 Not verified yet.
 """

@@ -1,7 +1,7 @@
 """StableDreamer: SDS is a regression onto the denoised picture, and its largest noise level should fall.
 
-Guo et al., StableDreamer (arXiv 2312.02189), of which no code is released: the ends of the schedule are ours. With
-x_t = a x + s e, e_s the prior guided from null by s = 7.5, and x_hat = (x_t - s e_s) / a:
+After Guo et al., StableDreamer (arXiv 2312.02189), whose abstract was read; no code is released, and the ends of the
+schedule are ours. With x_t = a x + s e, e_s the prior guided from null by s = 7.5, and x_hat = (x_t - s e_s) / a:
 
     sds          s^2 (e_s - e) = s a (x - x_hat),   t ~ U(.02, .98)
     regression   x - x_hat, that is weight s / a: 1/2 |x - sg(x_hat)|^2 as it stands

@@ -10,7 +10,8 @@ With x_t = a x + s e, e_s the prior guided from null by s = 7.5, and w = s^2:
     sampled        DDIM in 50 steps from the particles' own noise, guided alike
 
 The prior is exact: ten classes of digits, three modes each (`ExactScenes`). phi is a perceptron added to the prior, so
-that it begins as the prior, as the paper's adapters do; there are no cameras. All arms make the same number of particle
+that it begins as the prior, as the paper's adapters do; the code's default has its error in v, the paper in e; there
+are no cameras. All arms make the same number of particle
 updates; a step of `vsd` costs a forward pass and a training pass of phi besides the guided prior.
 
 Not verified yet.

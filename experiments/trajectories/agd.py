@@ -11,10 +11,10 @@ for each; A is added to the output of every attention, the network is frozen:
     cfg           guidance itself, w = 4: two evaluations a step
     unguided      w = 1
 
-8x8 digits by class, a small DiT, 16 steps of DDIM on the Karras ladder; the error is that of F of EDM, where the paper
-has eps. Metrics of samples at w = 4, of `frechet_w2`, `frechet_w6` at others; `error_guidance` is the error along the
-student's own trajectory at w = 4. Adapters are told time and class, which the published default leaves out; moving
-them to another network is not shown here.
+8x8 digits by class, a small DiT. Ours: 16 steps of DDIM on the Karras ladder, where the code takes 1000 ancestral ones,
+and the error of F of EDM, where it takes that of eps; adapters are told time and class, which its default leaves out.
+Metrics of samples at w = 4, of `frechet_w2`, `frechet_w6` at others; `error_guidance` is the error along the student's
+own trajectory at w = 4. Moving adapters to another network is not shown here.
 
 `kdjax verify agd`: not verified yet.
 """

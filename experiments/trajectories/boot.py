@@ -1,8 +1,9 @@
 """BOOT: a one-step student of the teacher's whole path, learned from noise alone.
 
-Gu et al., BOOT: Data-free Distillation of Denoising Diffusion Models with Bootstrapping (arXiv 2306.05544). Its code is
-not public; loss and weight as in a re-implementation (yuanzhi-zhu/OFTSR). y(eps, t) is the student's word of
-(x_t - sigma_t eps) / alpha_t on the path from eps, s < t, f the teacher's data, r = alpha_t sigma_s / sigma_t alpha_s:
+After Gu et al., BOOT: Data-free Distillation of Denoising Diffusion Models with Bootstrapping (arXiv 2306.05544). Its
+code is not public and only its ODE was read; the step is DDIM's, a test, its weight that of a re-implementation
+(yuanzhi-zhu/OFTSR, in whose target x_s stands for f). y(eps, t) is the student's word of (x_t - sigma_t eps) / alpha_t
+on the path from eps, s < t, f the teacher's data, r = alpha_t sigma_s / sigma_t alpha_s:
 
     boot          |y(eps, s) - sg(y + (1 - r)(f(alpha_t y + sigma_t eps, t) - y))|^2 / (1 - r)^2
                   + |y(eps, 1) - f(sigma_1 eps, 1)|^2

@@ -13,8 +13,8 @@ the teacher from x_t, f' the average of the student, e uniform from the start of
 
 Points of a ring of eight modes, nobody is told the class; the teacher is the exact denoiser of their law. Metrics at 1,
 2, 4 and 8 steps (`kl_to_data`, `kl_to_data_2`, ...), by DDIM on an even grid, which is the TCD sampler without noise;
-`error_path` is the squared distance of one-step samples from the end of the teacher's ODE. Every student is weighed by
-the inverse of the step in sigma.
+`error_path` is the squared distance of one-step samples from the end of the teacher's ODE. Ours: every student is
+weighed by the inverse of the step in sigma.
 
 `kdjax verify hyper_sd`: not verified yet.
 """

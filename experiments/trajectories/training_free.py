@@ -1,7 +1,7 @@
 """A sampler without training: a hand-chosen grid that stops while there is noise.
 
 Hyperparameters are all you need: Using five-step inference for an original diffusion model to generate images
-comparable to the latest distillation model; grids as in its code (TheLovesOfLadyPurple/
+comparable to the latest distillation model (arXiv 2510.02390); grids as in its code (TheLovesOfLadyPurple/
 Hyperparameters-are-all-you-need, customed_sampler.py). A network is sampled under the betas of Stable Diffusion:
 
     published_n       times spaced by rho = 1.2 between the noisiest level and the 10th of 12 Karras levels (n = 8,

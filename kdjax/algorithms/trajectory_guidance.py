@@ -59,7 +59,7 @@ def guidance_on_trajectories(
     """The mean over features of (student's raw output - what guidance said)^2 at one stored step, uniformly drawn.
 
     states, said: as `visited` leaves them; times: of the steps. No evaluation of the teacher.
-    Range [0, inf). Source: AGD, arXiv 2503.07274, algorithm 1.
+    Range [0, inf). Source: AGD, arXiv 2503.07274, and its code (agd/dit/train.py).
     """
     rows = jnp.arange(len(states))
     step = jax.random.randint(stream(key, 'step'), rows.shape, 0, states.shape[1])

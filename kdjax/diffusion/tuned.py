@@ -103,8 +103,8 @@ def published_end(
 
     ladder: its points, from the most noise to the least. ends: (least, most) sigma / alpha, by default the schedule's.
     Raises UserError where the ends of the schedule are not finite and `ends` are not given.
-    Source: row 197 of the catalogue, from its authors' code: (12, 7, 9) for 8 steps of second order, (8, 5, 6) for 5
-    and 6 of first.
+    Source: arXiv 2510.02390, from its authors' code (customed_sampler.py): (12, 7, 9) for 8 steps of second order,
+    (8, 5, 6) for 5 and 6 of first.
     """
     if ends is None:
         (least_alpha, least), (most_alpha, most) = schedule.levels(0.0), schedule.levels(1.0)
@@ -130,7 +130,7 @@ def published(
     7 steps or more: DPM-Solver++(2M) whose last step is of second order too; fewer: first order.
     to_data: the data expected at the end, in one more evaluation; without a decoder that absorbs the noise left, it is
         needed.
-    Source: row 197 of the catalogue.
+    Source: as `published_end`.
     """
     many = steps > 6
     first, last = published_end(

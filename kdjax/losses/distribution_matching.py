@@ -130,7 +130,7 @@ def em_distillation(
     x_t = alpha g(z) + sigma eps. The gradient in `generated` is -(alpha / sigma) eps. After one Langevin step of eps at
     size s, with z held, it is s times the gradient of KL(q_t || p_t) in expectation.
     Range [0, inf), 0 without noise. Raises ValueError on different shapes.
-    Source: EMD, arXiv 2405.16852, algorithm 1.
+    Source: after EMD, arXiv 2405.16852; derived, as its equations were not read and no code is public.
     """
     generated, x_t = _samples.samples(where, generated=generated, x_t=x_t)
     alpha, sigma = _samples.levels(x_t, where, alpha=alpha, sigma=sigma)

@@ -59,7 +59,7 @@ def score_implicit_matching(
         alpha / sigma^2: y is a difference of scores.
 
     Range R, 0 where real = fake. Raises ValueError on different shapes, another distance and a c not above 0.
-    Source: SIM, arXiv 2410.16794, section 3.
+    Source: after SIM, arXiv 2410.16794, section 3; derived, as neither its equations nor its training code were read.
     """
     _checks.one_of('distance', distance, ('squared', 'pseudo_huber'))
     _checks.positive('c', c)

@@ -82,7 +82,8 @@ def boot(
     step = 1 - (alpha sigma_next) / (sigma alpha_next), in (0, 1]: the target is one DDIM step of the teacher, in which
         the noise cancels. Dividing by it keeps small steps from counting for nothing.
     Range [0, inf). Signal and data are constants. Raises ValueError on different shapes.
-    Source: BOOT, arXiv 2306.05544, section 3. Its boundary loss at the noisiest time is `hint_mse`.
+    Source: after BOOT, arXiv 2306.05544, section 3; the weight is that of a re-implementation (yuanzhi-zhu/OFTSR).
+    Its boundary loss at the noisiest time is `hint_mse`.
     """
     prediction, signal, data = _samples.samples(where, prediction=prediction, signal=signal, data=data)
     alpha, sigma = _samples.levels(data, where, alpha=alpha, sigma=sigma)

@@ -106,8 +106,8 @@ def adapted_dit(
     form: 'offset', one vector for all tokens, or 'attention', which depends on the token. hidden: width of an adapter,
         by default that of the network. largest: scale of guidance; up to it the embedding tells scales apart well.
     Raises UserError on another form and as `models.dit.dit`.
-    Source: AGD, arXiv 2503.07274, section 4, and its code (cristianpjensen/agd), whose adapters may leave time and
-    class out.
+    Source: AGD, arXiv 2503.07274, and its code (cristianpjensen/agd, agd/models), whose adapters may leave time and
+    class out, and whose attention has a token for each.
     """
     if form not in FORMS:
         raise unknown('form of adapters', form, FORMS)

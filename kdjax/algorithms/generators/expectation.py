@@ -105,7 +105,8 @@ def em_distillation(
     One step with the latent held is noise_size times the gradient of the reverse KL in expectation; many steps of both
     turn it into that of the forward KL.
     weight: of each noise level; sigma^2 / alpha^2 measures the error of x.
-    Source: arXiv 2405.16852, algorithm 1; the target divides by the generator's own noised law.
+    The target divides by the generator's own noised law.
+    Source: after arXiv 2405.16852; derived, as its equations were not read and no code is public.
     """
     x = jax.lax.stop_gradient(generator(latent))
     _, t = noising(x, real.schedule, key=key)

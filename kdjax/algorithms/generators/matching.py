@@ -62,7 +62,7 @@ def distribution_matching(
     """DMD: the gradient in x is (fake - real) of both data predictions at x_t, over the normaliser.
 
     weight: of each noise level. `snr` with normaliser='none' is the gradient of KL(q_t || p_t); None with 'none' is
-        Diff-Instruct's code.
+        that of Diff-Instruct's code (training/di_loss.py), which draws EDM's log-normal levels.
     No gradient passes through the networks. Value and normaliser: see `losses.distribution_matching`.
     Source: DMD, arXiv 2311.18828, equations 7-8; DMD2, main/edm/edm_guidance.py; Diff-Instruct, arXiv 2305.18455.
     """

@@ -52,7 +52,7 @@ def score_implicit_matching(
     """SIM: the gradient of a distance of fake and real, under a law of x_t that stands still.
 
     scale: the unit in which the distance is taken, and c with it; None: of data predictions.
-    Source: arXiv 2410.16794, section 3.
+    Source: after arXiv 2410.16794, section 3, see `losses.score_implicit_matching`.
     """
     x_t, t = noising(x, real.schedule, key=key)
     said = real.data(x_t, t, condition), fake.data(x_t, t, condition)

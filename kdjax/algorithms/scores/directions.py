@@ -48,7 +48,7 @@ class LessNoise:
 class LessFake:
     """Guided noise less that of a score of the pictures themselves, which is not guided.
 
-    Source: VSD, arXiv 2305.16213, equation 9.
+    Source: VSD, arXiv 2305.16213, section 3.2, and its code (nerf/sd.py).
     """
 
     def __call__(self, given: Given, t: Array, found: Found, *, key: jax.Array) -> Directed:
@@ -97,10 +97,10 @@ class ClassifierOnly:
 class LessNext:
     """Consistent3D: guided noise at t + gap less that at t, to which one step of DDIM leads.
 
-    least, most: the gap is uniform between them, 100 to 300 of 1000 steps as released; beyond time 1 it is cut. The
-    step is Euler's in sigma / alpha, as published. Where the prior is a Gaussian this contracts towards its mean; the
-    gradient of 1/2 |D_t - sg(D_next)|^2 under an identity Jacobian is its negative and expands.
-    Source: the authors' compute_grad_consistency (catalogue row 68).
+    least, most: the gap is uniform between them, 100 to 300 of 1000 steps as released; beyond time 1 (released: .98) it
+    is cut. The step is Euler's in sigma / alpha, as published. Where the prior is a Gaussian this contracts towards its
+    mean; the gradient of 1/2 |D_t - sg(D_next)|^2 under an identity Jacobian is its negative and expands.
+    Source: Consistent3D, arXiv 2401.09050, and its code (compute_grad_consistency).
     """
 
     least: float | int = 0.1
@@ -119,7 +119,9 @@ class LessNext:
 class LessBefore:
     """DSD: guided noise at t less the prediction at the time t' >= t at which the noise was found, at one noise.
 
-    guidance: of what is subtracted, none as published. Source: the released compute_grad_dsd (catalogue row 136).
+    guidance: of what is subtracted, none as released, where negative prompts are perpendicular; the other path of the
+        same code makes of its number 1 a scale of 2.
+    Source: DSD, arXiv 2412.06780, and its code (compute_grad_dsd).
     """
 
     guidance: Guidance = PLAIN
@@ -136,7 +138,7 @@ class LessBefore:
 class LessSource:
     """DDS: guided noise of the edited picture less that of its source, under its own condition, at the same noise.
 
-    Source: arXiv 2304.07090, equation 4.
+    Its published code weighs all times alike. Source: arXiv 2304.07090.
     """
 
     def __call__(self, given: Given, t: Array, found: Found, *, key: jax.Array) -> Directed:

@@ -20,7 +20,7 @@ def denoising(
     """The mean squared error of the fake score's noise on pictures, which are constants, at t ~ U(0, 1).
 
     All times, whatever times the pictures use; no guidance.
-    Source: VSD, arXiv 2305.16213, equation 10 (the released code trains it to predict v where the prior does).
+    Source: VSD, arXiv 2305.16213, section 3.2; its code (nerf/utils.py) has the error of v by default.
     """
     x = jax.lax.stop_gradient(x)
     t = jax.random.uniform(stream(key, 't'), x.shape[:1], x.dtype)
