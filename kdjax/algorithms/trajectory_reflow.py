@@ -27,7 +27,8 @@ def reflow(
     noise, x: standard normal, and where a flow's ODE brings it; paired anew they would be plain flow matching.
     Range [0, inf), 0 for a student whose paths are the straight lines. The student is asked under `Flow`, whatever
     schedule it knows.
-    Source: rectified flow, arXiv 2209.03003, section 2; InstaFlow, arXiv 2309.06380, section 3.
+    Source: rectified flow, arXiv 2209.03003, section 2, and its code (ImageGeneration/losses.py); InstaFlow, arXiv
+    2309.06380.
     """
     flow = student.under(Flow())
     t = jax.random.uniform(stream(key, 'time'), (len(x),), x.dtype)
@@ -39,7 +40,8 @@ def one_step_regression(
 ) -> Float[Array, ' batch']:
     """The mean over features of (the student's data at pure noise - x)^2, on pairs that a flow joins.
 
-    Range [0, inf). Source: InstaFlow, arXiv 2309.06380, section 3.2, with its first, squared distance.
+    Range [0, inf). Source: InstaFlow, arXiv 2309.06380, with its first, squared distance; as rectified flow's code at
+    t = 0 of its own time.
     """
     return losses.hint_mse(student.data(student.schedule.prior(noise), 1.0, condition), x)
 
@@ -50,7 +52,7 @@ def crookedness(
     """The integral over t of |v - (noise - x)|^2, a mean over features, along each path of the student's own ODE.
 
     By `steps` Euler steps under `Flow`. Range [0, inf), 0 where the path is straight; published as straightness.
-    Source: arXiv 2209.03003, equation 7.
+    Source: rectified flow, arXiv 2209.03003, where it measures straightness.
     """
     flow = student.under(Flow())
     path = Euler().path(flow, noise, uniform(steps), condition)
