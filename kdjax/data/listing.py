@@ -6,7 +6,7 @@ import dataclasses
 import importlib.util
 from pathlib import Path
 
-from kdjax.data import assets, corpora, digits, fashion_mnist, mnist5k, tfds
+from kdjax.data import assets, corpora, digits, fashion_mnist, mnist5k, photo_crops, tfds
 
 OWN_TEXT = {
     'file': 'name a text file, or a folder of them',
@@ -45,6 +45,7 @@ def available(folder: str | Path | None = None) -> list[Row]:
         _row(
             'fashion_mnist', fashion_mnist.find(where) is not None, fashion_mnist.ORIGIN, fashion_mnist.REMEDY
         ),
+        _row('photo_crops', photo_crops.find(where) is not None, photo_crops.ORIGIN, photo_crops.REMEDY),
     ]
     prepared = tfds.prepared(where)
     rows += [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from kdjax.data import digits, fashion_mnist, mnist5k, npz, tfds
+from kdjax.data import digits, fashion_mnist, mnist5k, npz, photo_crops, tfds
 from kdjax.data.dataset import ImageDataset
 from kdjax.errors import UserError, unknown
 
@@ -13,6 +13,7 @@ NAMED: dict[str, Callable[..., ImageDataset]] = {
     'digits': digits.load,
     'mnist5k': mnist5k.load,
     'fashion_mnist': fashion_mnist.load,
+    'photo_crops': photo_crops.load,
 }
 PREFIXED: dict[str, Callable[..., ImageDataset]] = {'npz': npz.load, 'tfds': tfds.load}
 KNOWN = (*NAMED, 'npz:FOLDER', 'tfds:NAME')
@@ -21,7 +22,7 @@ KNOWN = (*NAMED, 'npz:FOLDER', 'tfds:NAME')
 def load(spec: str, *, train_examples: int | None = None, folder: str | Path | None = None) -> ImageDataset:
     """Load a data set by its specification.
 
-    spec: `digits`, `mnist5k`, `fashion_mnist`, `npz:FOLDER`, or `tfds:NAME[:config/version]`, e.g.
+    spec: `digits`, `mnist5k`, `fashion_mnist`, `photo_crops`, `npz:FOLDER`, or `tfds:NAME[:config/version]`, e.g.
       `tfds:cifar10` and `tfds:cifar10_corrupted:brightness_1/1.0.0`.
     train_examples: keep a fixed stratified subset of the train split; smaller subsets lie inside larger ones.
     folder: where to look, in place of the environment (`KDJAX_DATA`; `TFDS_DATA_DIR` for TFDS).

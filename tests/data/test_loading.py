@@ -200,7 +200,7 @@ def test_the_list_says_what_is_here_and_how_to_get_the_rest(tmp_path, fashion):
     (tmp_path / 'tiny' / '1.0.0' / 'features.json').touch()
     assert tfds.prepared(tmp_path) == ['tiny']
     rows = {row.name: row for row in available(tmp_path)}
-    images = ['digits', 'mnist5k', 'fashion_mnist', 'tfds:tiny', 'npz:FOLDER']
+    images = ['digits', 'mnist5k', 'fashion_mnist', 'photo_crops', 'tfds:tiny', 'npz:FOLDER']
     texts = ['stdlib', 'pydoc', 'docstrings', 'file:PATH', 'jsonl:PATH']
     assert list(rows) == images + texts + ['smollm2-135m', 'minilm-l6']
     assert rows['digits'].here and rows['fashion_mnist'].here and rows['tfds:tiny'].here
