@@ -1,4 +1,8 @@
-"""The contract of every loss: what enters is in `registered_*.py`, its identities in `*_identities.py`."""
+"""The contract of every loss: what enters is in `registered_*.py`, its identities in `*_identities.py`.
+
+Most of the time is compilation, so a loss has three programs for all tests: values and gradients in float64 with a mask
+(everybody's, where nobody is masked), in float32 without one, and its other forms.
+"""
 
 import functools
 
@@ -33,6 +37,7 @@ IDENTITIES = IDENTITIES | {'fused_divergence': fused_divergence}
 
 every_loss = pytest.mark.parametrize('number', range(len(REGISTER)), ids=[entry.label for entry in REGISTER])
 SEED = 20
+EVERYBODY = np.ones(EXAMPLES, bool)
 
 
 @functools.cache
@@ -42,7 +47,7 @@ def arguments(number):
 
 def arrays(args, dtype=jnp.float32):
     """Floating arguments in `dtype`, integers as int32."""
-    return tuple(jnp.asarray(a, dtype if np.issubdtype(a.dtype, np.floating) else jnp.int32) for a in args)
+    return tuple(np.asarray(a, dtype if np.issubdtype(a.dtype, np.floating) else np.int32) for a in args)
 
 
 def over_batch(entry, values):
@@ -70,8 +75,28 @@ def compiled(number):
 
 def evaluate(number, args, where=None, weights=None):
     """Values and gradients; the weights of the examples differ, so that no gradient cancels by symmetry."""
-    weights = jnp.arange(1.0, EXAMPLES + 1) if weights is None else weights
-    return compiled(number)(tuple(args), None if where is None else jnp.asarray(where), weights)
+    weights = np.arange(1.0, EXAMPLES + 1) if weights is None else np.asarray(weights)
+    return compiled(number)(tuple(args), where, weights)
+
+
+@functools.cache
+def forms(number):
+    """Values under vmap (of examples, each a batch of one; of whole batches where the batch is coupled), in bfloat16,
+    and with the classes along another axis."""
+    entry, args = REGISTER[number], arrays(arguments(number))
+    if entry.coupled:
+        rows = [np.stack([a, a[::-1]]) for a in args]
+    else:
+        rows = [a if i in entry.shared else a[:, None] for i, a in enumerate(args)]
+    loss = functools.partial(entry.loss, **entry.options)
+    along = tuple(None if i in entry.shared else 0 for i in range(len(args)))
+    given = {'vmap': rows, 'bfloat16': arrays(arguments(number), jnp.bfloat16)}
+    calls = {'vmap': jax.vmap(loss, along), 'bfloat16': loss}
+    if entry.class_axes:
+        axes = entry.class_axes
+        given['axis'] = [np.moveaxis(a, *axes[i]) if i in axes else a for i, a in enumerate(args)]
+        calls['axis'] = functools.partial(loss, axis=axes[0][1])
+    return jax.jit(lambda given: {name: calls[name](*args) for name, args in given.items()})(given)
 
 
 def test_every_public_loss_is_registered_and_has_an_identity():
@@ -84,7 +109,7 @@ def test_every_public_loss_is_registered_and_has_an_identity():
 def test_value_is_that_of_the_published_formula(number):
     entry, args = REGISTER[number], arguments(number)
     with jax.enable_x64(True):
-        values, _ = evaluate(number, arrays(args, jnp.float64))
+        values, _ = evaluate(number, arrays(args, jnp.float64), EVERYBODY)
     single, _ = evaluate(number, arrays(args))
     assert (values.dtype, single.dtype) == (jnp.float64, jnp.float32)
     assert values.shape == single.shape == (EXAMPLES,)
@@ -103,18 +128,12 @@ def test_stated_value_where_student_is_teacher(number):
 
 @every_loss
 def test_batched_is_single_under_vmap(number):
-    """vmap over examples, each a batch of one; over whole batches where the batch is coupled."""
     entry, args = REGISTER[number], arrays(arguments(number))
     if entry.coupled:
-        batches = args, tuple(a[::-1] for a in args)
-        stacked = [jnp.stack(pair) for pair in zip(*batches, strict=True)]
-        expected = np.stack([evaluate(number, batch)[0] for batch in batches])
+        expected = np.stack([evaluate(number, batch)[0] for batch in (args, tuple(a[::-1] for a in args))])
     else:
-        stacked = [a if i in entry.shared else a[:, None] for i, a in enumerate(args)]
-        expected = evaluate(number, args)[0][:, None]
-    axes = tuple(None if i in entry.shared else 0 for i in range(len(args)))
-    batched = jax.jit(jax.vmap(functools.partial(entry.loss, **entry.options), in_axes=axes))
-    np.testing.assert_allclose(batched(*stacked), expected, rtol=1e-5, atol=1e-6)
+        expected = np.asarray(evaluate(number, args)[0])[:, None]
+    np.testing.assert_allclose(forms(number)['vmap'], expected, rtol=1e-5, atol=1e-6)
 
 
 def spoiled(number, args, where):
@@ -124,21 +143,36 @@ def spoiled(number, args, where):
         a = np.array(a)
         a[~where] = -1 if a.dtype == np.int32 else np.nan
         a[np.flatnonzero(~where)[-1]] = 99 if a.dtype == np.int32 else np.inf
-        return jnp.asarray(a)
+        return a
 
     return [a if i in REGISTER[number].shared else spoil(a) for i, a in enumerate(args)]
+
+
+def alone(number, args, where, weights):
+    """Values and gradients of the chosen rows by themselves.
+
+    Rows that do not matter to each other (the test of vmap holds that) are so in the whole batch, with weight 0 for the
+    others; in a coupled loss they need a batch, and a program, of their own.
+    """
+    shared = REGISTER[number].shared
+    if REGISTER[number].coupled:
+        few = [a if i in shared else a[where] for i, a in enumerate(args)]
+        return evaluate(number, few, np.ones(where.sum(), bool), weights[where])
+    values, gradients = evaluate(number, args, EVERYBODY, np.where(where, weights, 0.0))
+    pairs = zip(REGISTER[number].differentiated, gradients, strict=True)
+    return values[where], [g if i in shared else g[where] for i, g in pairs]
 
 
 @every_loss
 def test_where_is_indexing(number):
     """Values and gradients are those of the other rows alone, whatever stands in the masked ones."""
     entry = REGISTER[number]
-    where = np.array([True, False, True, False])
+    where, weights = np.array([True, False, True, False]), np.arange(1.0, EXAMPLES + 1)
     with jax.enable_x64(True):
         clean = arrays(arguments(number), jnp.float64)
-        values, gradients = evaluate(number, spoiled(number, clean, where), where)
-        few = [a if i in entry.shared else a[where] for i, a in enumerate(clean)]
-        values_few, gradients_few = evaluate(number, few, weights=jnp.array([1.0, 3.0]))
+        found = evaluate(number, spoiled(number, clean, where), where, weights)
+        values, gradients = jax.tree.map(np.asarray, found)
+        values_few, gradients_few = alone(number, clean, where, weights)
     np.testing.assert_allclose(values[where], values_few, rtol=1e-9, atol=1e-12)
     np.testing.assert_array_equal(values[~where], 0.0)
     for i, got, wanted in zip(entry.differentiated, gradients, gradients_few, strict=True):
@@ -164,12 +198,8 @@ WITH_AXIS = [i for i, entry in enumerate(REGISTER) if entry.class_axes]
 
 @pytest.mark.parametrize('number', WITH_AXIS, ids=[REGISTER[i].label for i in WITH_AXIS])
 def test_axis_is_moveaxis(number):
-    entry, args = REGISTER[number], arrays(arguments(number))
-    moved = [
-        jnp.moveaxis(a, *entry.class_axes[i]) if i in entry.class_axes else a for i, a in enumerate(args)
-    ]
-    loss = jax.jit(functools.partial(entry.loss, **entry.options, axis=entry.class_axes[0][1]))
-    np.testing.assert_allclose(loss(*moved), evaluate(number, args)[0], rtol=1e-6, atol=1e-6)
+    values, _ = evaluate(number, arrays(arguments(number)))
+    np.testing.assert_allclose(forms(number)['axis'], values, rtol=1e-6, atol=1e-6)
 
 
 @every_loss
@@ -180,7 +210,7 @@ def test_gradients_are_finite_differences(number):
     weights = np.arange(1.0, EXAMPLES + 1)
     with jax.enable_x64(True):
         args = arrays(arguments(number), jnp.float64)
-        _, gradients = evaluate(number, args)
+        _, gradients = evaluate(number, args, EVERYBODY)
         for i, gradient in zip(entry.differentiated, gradients, strict=True):
             differences = np.zeros(args[i].shape)
             for place in np.ndindex(args[i].shape):
@@ -188,8 +218,8 @@ def test_gradients_are_finite_differences(number):
                 for sign in (1, -1):
                     moved = np.array(args[i])
                     moved[place] += sign * step
-                    around = [*args[:i], jnp.asarray(moved), *args[i + 1 :]]
-                    values = held(*map(np.asarray, around)) if held else evaluate(number, around)[0]
+                    around = [*args[:i], moved, *args[i + 1 :]]
+                    values = held(*around) if held else evaluate(number, around, EVERYBODY)[0]
                     sides.append(weights @ np.asarray(values))
                 differences[place] = (sides[0] - sides[1]) / (2 * step)
             np.testing.assert_allclose(gradient, differences, rtol=1e-5, atol=1e-7)
@@ -207,10 +237,10 @@ def test_extreme_inputs_keep_values_and_gradients_finite(number):
 @every_loss
 def test_bfloat16_in_float32_out(number):
     """The arithmetic is that of float32 on the rounded inputs."""
-    half = arrays(arguments(number), jnp.bfloat16)
-    values = jax.jit(functools.partial(REGISTER[number].loss, **REGISTER[number].options))(*half)
+    values = forms(number)['bfloat16']
     assert values.dtype == jnp.float32
-    rounded = [a.astype(jnp.float32) if a.dtype == jnp.bfloat16 else a for a in half]
+    half = arrays(arguments(number), jnp.bfloat16)
+    rounded = [a.astype(np.float32) if a.dtype == jnp.bfloat16 else a for a in half]
     np.testing.assert_allclose(values, evaluate(number, rounded)[0], rtol=1e-5, atol=1e-6)
 
 
