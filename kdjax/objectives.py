@@ -72,11 +72,12 @@ class Term:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Reduced:
-    """A term over the batch: the sum of its values, how many there were, and its weight."""
+    """A term over the batch: the sum of its values, how many there were, its weight, and scalars for the log."""
 
     sum: jax.Array
     count: jax.Array
     weight: jax.Array
+    said: Mapping[str, jax.Array] = dataclasses.field(default_factory=dict)
 
     @property
     def mean(self) -> jax.Array:
@@ -119,7 +120,10 @@ class Objective:
 
 
 def reduce(term: Term, view: View) -> Reduced:
-    """Evaluate a term and reduce it. The mask is `term.where`, else the batch's own `where`, else everything counts."""
+    """Evaluate a term and reduce it. The mask is `term.where`, else the batch's own `where`, else everything counts.
+
+    A loss that has more to tell returns its values and scalars by name, which are logged.
+    """
     mask = view[term.where] if term.where else view.batch.get('where')
     options, takes = dict(term.options), inspect.signature(term.loss).parameters
     if mask is not None and 'where' in takes:
@@ -134,13 +138,14 @@ def reduce(term: Term, view: View) -> Reduced:
         if isinstance(error, UserError):
             raise
         raise UserError(f"term '{term.name}' ({', '.join(term.reads)}): {error}") from error
+    values, said = values if isinstance(values, tuple) else (values, {})
     weight = term.weight(view.step)
     if jnp.ndim(values) == 0:
         raise UserError(f"term '{term.name}' returned a scalar: a loss returns one value per example, without a mean")
     if mask is None:
-        return Reduced(jnp.sum(values), jnp.full((), values.size, jnp.float32), weight)
+        return Reduced(jnp.sum(values), jnp.full((), values.size, jnp.float32), weight, said)
     mask = jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim)), values.shape)
-    return Reduced(jnp.sum(jnp.where(mask, values, 0)), jnp.sum(mask, dtype=jnp.float32), weight)
+    return Reduced(jnp.sum(jnp.where(mask, values, 0)), jnp.sum(mask, dtype=jnp.float32), weight, said)
 
 
 def _drawn(term: Term, view: View) -> jax.Array:

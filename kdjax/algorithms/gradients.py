@@ -71,7 +71,10 @@ def _in_parts(evaluate: Evaluate, params: Any, stats: Any, parts: Batch, key: ja
     (after, found, sums), (whole, outputs) = jax.lax.scan(
         one, (stats, zeros, jax.tree.map(jnp.zeros_like, counts)), (parts, keys)
     )
-    reduced = {n: Reduced(sums[n], counts[n], r.weight[0]) for n, r in whole.items()}
+    reduced = {
+        n: Reduced(sums[n], counts[n], r.weight[0], {m: jnp.mean(v, axis=0) for m, v in r.said.items()})
+        for n, r in whole.items()
+    }
     return Found(_laid_like(found, params), reduced, after, jax.tree.map(_gathered, outputs))
 
 

@@ -84,6 +84,7 @@ def _move(cast: Cast, name: str, state: State, frozen: Frozen, batch: Batch, key
     params, optimizer = _updated(player, found.gradient, state['optimizer'][name], _params(cast, name, state))
     variables = {node: {'params': params[node], 'stats': found.stats[node]} for node in cast.group(name)}
     metrics = {n: r.mean for n, r in found.reduced.items()}
+    metrics |= {f'{n}/{m}': value for n, r in found.reduced.items() for m, value in r.said.items()}
     metrics |= {'loss': total(found.reduced), 'gradient_norm': optax.tree.norm(found.gradient)}
     return _Moved(variables, optimizer, metrics, found.outputs)
 

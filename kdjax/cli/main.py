@@ -24,7 +24,7 @@ Command = Callable[[list[str]], int]
 
 
 def _commands() -> dict[str, tuple[str, Command]]:
-    from kdjax.cli import commands, distilling, doctor, sweeping, training, verifying
+    from kdjax.cli import commands, condensing, distilling, doctor, sweeping, training, verifying
 
     return {
         'list': ('experiments, with their verdicts', commands.list_experiments),
@@ -33,6 +33,7 @@ def _commands() -> dict[str, tuple[str, Command]]:
         'verify': ('train every arm over paired seeds and give the verdict', verifying.verify),
         'sweep': ('train an arm at many points of its configuration', sweeping.sweep),
         'distill': ('distil a language model: from a checkpoint to a checkpoint', distilling.distill),
+        'condense': ('condense a data set into a small one, and measure it fairly', condensing.condense),
         'report': ('write the static site: every record, and the atlas of systems', commands.report),
         'data': ('which data sets are here', commands.data),
         'doctor': ('is this machine ready', doctor.doctor),

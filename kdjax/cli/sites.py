@@ -14,6 +14,9 @@ from kdjax.report.site import write_site
 from kdjax.run.find import Found, find, home, names
 from kdjax.run.sweeps.standing import SWEEPS, standings
 
+TABLES = 'condensation/table'
+"""In the results folder: records of comparisons that claim nothing."""
+
 
 def results_folder() -> pathlib.Path:
     """Where records are kept: beside the experiments in a checkout, else in the folder you are in."""
@@ -30,6 +33,11 @@ def record_path(found: Found) -> pathlib.Path:
 def all_records() -> list[dict[str, Any]]:
     """Every record in the results folder, by experiment name."""
     return [records.load(path) for path in sorted(results_folder().glob('*/*.json'))]
+
+
+def all_tables() -> list[dict[str, Any]]:
+    """Every record of `kdjax condense --table` that is kept with the others."""
+    return [records.load(path) for path in sorted(results_folder().glob(f'{TABLES}/*.json'))]
 
 
 def described(found: Found) -> dict[str, Any]:
@@ -53,7 +61,9 @@ def write_report(
     if new is not None and new[0].name not in experiments:
         experiments[new[0].name] = described(new[0])
         kept.append(new[1])
-    write_site(kept, out, experiments=experiments, images=_images, sweeps=standings(SWEEPS, split))
+    write_site(
+        kept, out, experiments=experiments, images=_images, sweeps=standings(SWEEPS, split), tables=all_tables()
+    )
     return out / 'index.html'
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from kdjax.data.checks import check_labels
 from kdjax.data.dataset import ArraySource, ImageDataset
 from kdjax.data.selection import members
 from kdjax.errors import UserError
@@ -112,7 +113,23 @@ def load_condensed(path: Path, *, dataset: ImageDataset | None = None) -> Conden
             f"'{path}' was made of '{condensed.provenance['dataset']}' with other content than '{dataset.name}' here: "
             'load the data set that it names, with as many training examples'
         )
+    if dataset is not None:
+        _check_fits(condensed, dataset, path)
     return condensed
+
+
+def _check_fits(condensed: CondensedSet, dataset: ImageDataset, path: Path) -> None:
+    """Images of the same shape, labels of the same classes."""
+    if condensed.image.shape[1:] != dataset.image_shape:
+        raise UserError(
+            f"'{path}' holds images {list(condensed.image.shape[1:])}, '{dataset.name}' {list(dataset.image_shape)}"
+        )
+    check_labels(condensed.label, dataset.classes, place=f"'{path}'")
+    if condensed.soft_label is not None and condensed.soft_label.shape[1] != dataset.classes:
+        raise UserError(
+            f"'{path}' holds soft labels of {condensed.soft_label.shape[1]} classes, '{dataset.name}' has "
+            f'{dataset.classes}'
+        )
 
 
 def by_class(dataset: ImageDataset) -> ImageDataset:

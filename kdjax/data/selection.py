@@ -23,7 +23,9 @@ def members(labels: np.ndarray, classes: int, per_class: int) -> list[np.ndarray
     """The rows of every class. Raises `UserError` where a class has fewer than `per_class`, or none."""
     found = [np.flatnonzero(labels == c) for c in range(classes)]
     for c, rows in enumerate(found):
-        if len(rows) < max(per_class, 1):
+        if not len(rows):
+            raise UserError(f'class {c} has no examples: leave it out, and number the others from 0')
+        if len(rows) < per_class:
             raise UserError(
                 f'class {c} has {len(rows)} examples, and {per_class} for each class are wanted: lower the number of '
                 'images per class, or leave the class out'

@@ -24,6 +24,7 @@ LABELS = {
     'frechet': 'Fréchet distance', 'kid': 'KID', 'mmd': 'MMD', 'vendi': 'Vendi score', 'nfe': 'NFE',
     'class_accuracy': 'class accuracy', 'class_nll': 'class NLL', 'in_modes': 'in modes',
     'kl_to_data': 'KL(samples to data)', 'kl_from_data': 'KL(data to samples)', 'within_class': 'distance within class',
+    'stored_bytes': 'stored bytes',
 }  # fmt: skip
 BETTER = {
     'accuracy': '↑', 'agreement': '↑', 'top5': '↑', 'nll': '↓', 'ece': '↓', 'brier': '↓', 'aurc': '↓',

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kdjax.report import figures, numbers
+from kdjax.report import condensing, figures, numbers
 from kdjax.report.coverage import Entry, Page
 from kdjax.report.layout import badge, page, section
 from kdjax.report.markup import Safe, join, link, tag
@@ -18,8 +18,13 @@ RULE = (
 )
 
 
-def overview(pages: Sequence[Page], atlas: Sequence[Entry], sweeps: Sequence[Standing] = ()) -> Safe:
-    """The verdict table, what is not verified yet, the sweeps, and the way to the atlas."""
+def overview(
+    pages: Sequence[Page],
+    atlas: Sequence[Entry],
+    sweeps: Sequence[Standing] = (),
+    sets: Sequence[Mapping[str, Any]] = (),
+) -> Safe:
+    """The verdict table, what is not verified yet, the sweeps, and the ways to condensed sets and to the atlas."""
     verified = [p for p in pages if p.record]
     waiting = [p for p in pages if not p.record]
     return page(
@@ -29,6 +34,7 @@ def overview(pages: Sequence[Page], atlas: Sequence[Entry], sweeps: Sequence[Sta
         section('Verdicts', _verdicts(verified), note=RULE, key='verdicts'),
         section('Not verified yet', _waiting(waiting), key='waiting') if waiting else None,
         listing(sweeps),
+        condensing.listing(sets),
         section(
             'Atlas',
             tag('p', link(f'All {len(atlas)} systems of the catalogue', 'atlas.html'), ', searchable.'),

@@ -10,6 +10,7 @@ from typing import Any
 from kdjax import catalogue
 from kdjax.errors import UserError
 from kdjax.record import VERSION, write_atomically
+from kdjax.report import condensing
 from kdjax.report.atlas import atlas
 from kdjax.report.coverage import Page, entries
 from kdjax.report.detail import Images, detail
@@ -25,9 +26,11 @@ def write_site(
     experiments: Mapping[str, Mapping[str, Any]],
     images: Images | None = None,
     sweeps: Sequence[Standing] = (),
+    tables: Sequence[Mapping[str, Any]] = (),
 ) -> list[Path]:
     """Write index.html, atlas.html, a page for each record and sweep, and site.css; returns the files written.
 
+    Records on condensed sets, and `tables`, those of `kdjax condense --table`, share one page more, condensing.html.
     records: as `kdjax.record.load` reads them. experiments: family/name -> {docstring, systems, command},
     verified or not. images: `images(dataset, indices)` -> [N, H, W, C] of the test split, or None where the
     data are not here. The same input gives the same bytes. Raises `UserError` for a record of another
@@ -35,7 +38,9 @@ def write_site(
     """
     pages = _pages(records, experiments)
     rows = entries(catalogue.systems(), pages)
-    texts = {'index.html': overview(pages, rows, sweeps), 'atlas.html': atlas(rows), 'site.css': _stylesheet()}
+    sets = [*tables, *(p.record for p in pages if p.record and condensing.is_condensed(p.record))]
+    texts = {'index.html': overview(pages, rows, sweeps, sets), 'atlas.html': atlas(rows), 'site.css': _stylesheet()}
+    texts |= {condensing.PATH: condensing.condensing_page(sets)} if sets else {}
     texts |= {p.path: detail(p, images) for p in pages if p.record}
     texts |= {path(s): sweep_page(s) for s in sweeps}
     for name, text in texts.items():

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from kdjax.algorithms.condensation.unrolled import FINITE, said_of
 from kdjax.errors import UserError
 from kdjax.run.skipping import finite
 
@@ -59,6 +60,9 @@ def check(metrics: Mapping[str, np.ndarray], first_step: int, *, state: Any, bat
     remedy = (
         'repair the data' if leaf.startswith('batch') else 'lower the learning rate, clip gradients, or check the loss'
     )
+    inner = next((values[offset] for name, values in metrics.items() if name.endswith(FINITE)), None)
+    if inner is not None and not leaf.startswith('batch'):
+        remedy = said_of(int(inner), value=_blame(term)[0] < 2)
     raise Diverged(
         f"step {step}: '{term}' is {metrics[term][offset]}; first bad leaf: {leaf}. Remedy: {remedy}. "
         'Nothing of this step or later was saved'

@@ -7,7 +7,7 @@ experiment come from one task, `task.at(1)` and `task.at(10)`, so that they shar
 
 Every arm is measured by one recipe: students of several architectures learn from the set by hard labels, and one by
 a teacher's soft labels, as many steps each, the last iterate counts. Metrics of the student with hard labels have
-their own names, the others' begin with `soft/` and with the architecture (`mlp/accuracy`).
+their own names, the others' begin with `soft/` and with the architecture (`mlp/accuracy`, `mlp_soft/accuracy`).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ USUAL = 'usual'
 USUAL_NORMS = {'convnet': 'instance', 'mlp': 'none'}
 """By the first word of a specification; 'group' otherwise. None of them keeps statistics of batches: sets are small."""
 
-SHARED = ('data', 'by_class', 'trained_teacher', 'teacher_predictions', 'stages')
+SHARED = ('data', 'by_class', 'stages')
 """What a task has in common with itself at another size of sets."""
 
 
@@ -59,7 +59,8 @@ class CondensedImages(SmallImages):
 
     per_class: images of the set for each class. set_steps, set_rate: updates of a set and their rate (Adam on pixels).
     real_batch: real images of each class in an update.
-    student: what measures, and what sets are matched through; transfer: further architectures that measure.
+    student: what measures, and what sets are matched through; transfer: further architectures that measure, by hard
+    labels, and with soft_transfer by the teacher's too.
     steps, batch, learning_rate: of every network that measures, whatever it learns from. norm: 'usual' is that of
     `USUAL_NORMS`, or one for all.
     """
@@ -68,6 +69,7 @@ class CondensedImages(SmallImages):
     student: str = 'convnet-16-3'
     teacher: str = 'convnet-32-3'
     transfer: tuple[str, ...] = ('mlp-64', 'resnet8', 'vit-32-2')
+    soft_transfer: bool = False
     per_class: int = 10
     set_steps: int = 500
     set_rate: float = 0.05
@@ -83,8 +85,12 @@ class CondensedImages(SmallImages):
     def at(self, per_class: int) -> CondensedImages:
         """The same task with sets of so many images of each class: in one experiment both share all other stages."""
         other = dataclasses.replace(self, per_class=per_class)
-        vars(other).update({name: getattr(self, name) for name in SHARED})
+        other.share(self)
         return other
+
+    def share(self, other: CondensedImages) -> None:
+        """Take data, teachers and stages from a task that has the same ones."""
+        vars(self).update({name: getattr(other, name) for name in SHARED})
 
     @functools.cached_property
     def stages(self) -> dict[Any, Stage]:
@@ -111,6 +117,10 @@ class CondensedImages(SmallImages):
         own = dataclasses.replace(self, norm=norm or self.norm_of(spec))
         made = SmallImages.train_teacher(own, name, spec)
         return Trained(made.model, Output(self.once(made.variables.stage), made.variables.path))
+
+    def predictions(self, name: str, trained: Trained) -> Output:
+        """As for every task of small images, once for all sizes of sets."""
+        return Output(self.once(SmallImages.predictions(self, name, trained).stage))
 
     def matched(self) -> Model:
         """The network that sets are matched through."""
@@ -229,7 +239,10 @@ class CondensedImages(SmallImages):
         if len(named_) <= len(self.transfer):
             raise UserError(f"transfer={self.transfer}: architectures need different first words, none 'student'")
         players = {n: self._student(s, term(losses.cross_entropy, n, labels), n, reads) for n, s in named_.items()}
-        return players | {'soft': self._student(self.student, kl('soft', 'judge'), 'soft', reads)}
+        soft = {'soft': self.student}
+        if self.soft_transfer:
+            soft |= {f'{n}_soft': spec for n, spec in named_.items() if n != 'student'}
+        return players | {n: self._student(s, kl(n, 'judge'), n, reads) for n, s in soft.items()}
 
     def _student(self, spec: str, objective: Objective, name: str, reads: str) -> Player:
         calls = {} if reads.startswith('batch.') else {name: 3.0}
@@ -263,7 +276,7 @@ def _unmeasured(said: Mapping[str, np.ndarray], reference: Any) -> dict[str, flo
     return {}
 
 
-def _set_cost(model: Model, example: Any, passes: float) -> dict[str, float]:
+def _set_cost(model: Model, example: Any, passes: float | int) -> dict[str, float]:
     each = forward_flops(model, example)
     zeros = dict.fromkeys(('parameters', 'teacher_flops', 'teacher_queries', 'cache_bytes'), 0.0)
     return {**zeros, 'forward_flops': each, 'student_flops': each * passes}

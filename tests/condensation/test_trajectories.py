@@ -156,6 +156,9 @@ def test_what_is_no_buffer_of_this_network():
         UserError, match=r"experts are of another network than 'mlp-5\(.*they differ at classifier/kernel"
     ):
         experts.check_experts(buffer(), mlp(width=5), IMAGE)
+    wider = jax.tree.map(lambda a: jnp.zeros((*a.shape[:-1], a.shape[-1] + 1)), piece())
+    with pytest.raises(UserError, match=r"for images \[2, 2, 1\], or of other data: they differ at"):
+        matched(jnp.zeros((2, CLASSES, *IMAGE)), jnp.zeros((2, CLASSES, CLASSES)), jnp.float32(0.1), wider)
     with pytest.raises(UserError, match='keeps statistics of batches, which no trajectory holds'):
         experts.check_without_statistics(mlp(norm='batch'), data()[0])
     with pytest.raises(UserError, match='batch=7 of a set of 6'):

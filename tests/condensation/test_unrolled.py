@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdjax.algorithms.condensation.unrolled import agreement, check_finite, unrolled
+from kdjax.algorithms.condensation.unrolled import FINITE, agreement, check_finite, finite_steps, unrolled
 from kdjax.errors import UserError
+from kdjax.run.diverged import Diverged, check
 
 KEY = jax.random.key(0)
 
@@ -151,8 +152,19 @@ def test_what_cannot_be_unrolled(options, message):
 
 
 def test_a_gradient_that_is_not_finite_names_the_inner_step():
-    with pytest.raises(UserError, match=r'diverged at step 2 of 4 \(loss inf\)'):
+    with pytest.raises(UserError, match='inner training diverged at its step 2: lower its rate'):
         check_finite([1.0, 2.0, np.inf, np.nan], {})
     with pytest.raises(UserError, match='gradient through 2 inner steps is not finite'):
         check_finite([1.0, 2.0], {'x': np.array([np.nan])})
     check_finite([1.0, 2.0], {'x': np.array([1.0])})
+
+
+def test_a_run_that_diverges_inside_names_the_inner_step():
+    logged = {'synthetic/mtt': [1.0, np.nan], 'synthetic/gradient_norm': [1.0, np.nan]}
+    finite = {f'synthetic/mtt/{FINITE}': [4.0, float(finite_steps(jnp.asarray([1.0, 2.0, np.inf, 1.0])))]}
+    metrics = {name: np.asarray(values) for name, values in {**logged, **finite}.items()}
+    with pytest.raises(Diverged, match=r"step 11: 'synthetic/mtt' is nan.*inner training diverged at its step 2"):
+        check(metrics, 10, state={}, batch_at=lambda step: {})
+    metrics['synthetic/mtt'] = np.asarray([1.0, 0.5])
+    with pytest.raises(Diverged, match=r"'synthetic/gradient_norm' is nan.*the gradient through 2 inner steps"):
+        check(metrics, 10, state={}, batch_at=lambda step: {})

@@ -71,6 +71,20 @@ def test_a_set_of_other_data_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
+        ({'image': np.zeros((3, 4, 4, 1), np.float32)}, r'holds images \[4, 4, 1\], .blobs. \[2, 2, 1\]'),
+        ({'label': np.asarray([0, 1, 3])}, r'label 3 of example 2 is not in 0\.\.2'),
+        ({'soft_label': np.zeros((3, 4), np.float32)}, "soft labels of 4 classes, 'blobs' has 3"),
+    ],
+)
+def test_a_set_that_does_not_match_its_data_is_refused(tmp_path, changes, message):
+    save_condensed(tmp_path / 'set.npz', small(provenance=MADE | {'identity': tiny.dataset().identity}, **changes))
+    with pytest.raises(UserError, match=message):
+        load_condensed(tmp_path / 'set.npz', dataset=tiny.dataset())
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
         ({'provenance': {'method': 'dm'}}, r"lacks \['dataset', 'identity', 'per_class', 'seed'\]"),
         ({'label': np.arange(2)}, r'images \[3, 2, 2, 1\] and labels \[2\]'),
         ({'image': np.full((3, 2, 2, 1), np.nan)}, 'holds NaN or infinity'),

@@ -6,14 +6,19 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import tiny
 from abstract_stages import Abstract
 
 from kdjax import data
+from kdjax.algorithms.condensation import matching
 from kdjax.algorithms.condensation.experts import check_experts
 from kdjax.data.augment import prepare
 from kdjax.errors import UserError
+from kdjax.objectives import term
+from kdjax.run.stages import Executor
+from kdjax.run.store import Store
 from kdjax.stage import graph
 from kdjax.tasks.condensed_images import CondensedImages
 from kdjax.tasks.condensing.experts import experts
@@ -124,3 +129,19 @@ def test_what_cannot_be_condensed(task):
         chosen(task.at(9))
     with pytest.raises(UserError, match='architectures need different first words'):
         dataclasses.replace(task, transfer=('mlp-8', 'mlp-4')).on_real_images()
+
+
+@pytest.mark.slow
+def test_an_arm_runs_and_a_matched_set_teaches(task, tmp_path):
+    """On blobs: from noise to students that are right of most test images, and the set is kept as an artifact."""
+    small = dataclasses.replace(task, set_steps=60, steps=60, learning_rate=0.02, teacher_steps=60)
+    objective = term(matching.mean_embedding, 'synthetic', 'batch.image', 'network', model=small.matched())
+    made = Made(small.condense('from_noise', objective, {'network': small.fresh_networks()}, optimizer=optax.adam(0.1)))
+    executor = Executor(Store(tmp_path), module='tiny')
+    with jax.numpy_dtype_promotion('standard'):
+        arm = executor.run(small.measured(made), 0)
+        kept = made.set.of(executor.run(made.set.stage, 0).arrays)
+    assert np.shape(kept['params']['image']) == (2, 3, 2, 2, 1)
+    metrics = arm.info['metrics']['test']
+    assert metrics['accuracy'] > 0.6 and metrics['soft/accuracy'] > 0.6 and metrics['stored_bytes'] == 120
+    assert arm.info['cost']['student_flops'] > 0

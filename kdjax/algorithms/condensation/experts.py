@@ -90,16 +90,19 @@ def check_without_statistics(model: Model, images: Any) -> None:
         raise UserError(f"'{model.name}' keeps statistics of batches, which no trajectory holds: take norm='instance'")
 
 
-def check_experts(experts: Any, model: Model, image_shape: tuple[int, ...]) -> None:
-    """Raises `UserError` unless the buffer `[experts, epochs + 1, ...]` is of this network."""
+def check_experts(experts: Any, model: Model, image_shape: tuple[int, ...], *, axes: int = 2) -> None:
+    """Raises `UserError` unless the buffer `[experts, epochs + 1, ...]` is of this network, for images of this shape.
+
+    axes: how many stand before those of a parameter; 0 for one network's.
+    """
     example = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     wanted = jax.eval_shape(lambda: model.init(jax.random.key(0), example))['params']
-    shapes = [dict(_shapes(tree, skipped)) for tree, skipped in ((experts, 2), (wanted, 0))]
+    shapes = [dict(_shapes(tree, skipped)) for tree, skipped in ((experts, axes), (wanted, 0))]
     if shapes[0] != shapes[1]:
         other = sorted(set(shapes[0].items()) ^ set(shapes[1].items()))[0]
         raise UserError(
-            f"these experts are of another network than '{model.name}': they differ at {other[0]} {other[1]}; train "
-            'experts of this one, or match with theirs'
+            f"these experts are of another network than '{model.name}' for images {list(image_shape)}, or of other "
+            f'data: they differ at {other[0]} {other[1]}; train experts of this one, or match with theirs'
         )
 
 

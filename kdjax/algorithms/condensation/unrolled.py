@@ -23,6 +23,9 @@ from kdjax.errors import UserError, unknown
 ESTIMATORS = ('exact', 'truncated', 'held')
 """What of d theta_T / d data is kept; see `unrolled`."""
 
+FINITE = 'finite_inner_steps'
+"""What an objective logs of `finite_steps`; `check_finite` reads it when a step is not finite."""
+
 Loss = Callable[..., jax.Array]
 """`loss(params, data, *, step, key) -> scalar`: of one inner step on a pytree of data, e.g. on a minibatch of it."""
 
@@ -119,17 +122,28 @@ def agreement(estimate: Any, exact: Any) -> dict[str, jax.Array]:
     }
 
 
+def finite_steps(losses: jax.Array) -> jax.Array:
+    """How many inner losses `[steps]` come before the first that is NaN or infinite; all of them where none is."""
+    return jnp.sum(jnp.cumprod(jnp.isfinite(losses).astype(jnp.float32)))
+
+
+def said_of(finite: int, *, value: bool) -> str:
+    """For people: where inner training diverged, and what helps.
+
+    finite: of `finite_steps`. value: whether what came of it is not finite, or its gradient alone.
+    """
+    if value:
+        return f'inner training diverged at its step {finite}: lower its rate, or take fewer steps'
+    return (
+        f'the gradient through {finite} inner steps is not finite, though every loss is: lower the inner rate, take '
+        'fewer steps, or truncate'
+    )
+
+
 def check_finite(losses: Any, gradient: Any) -> None:
     """On the host: raises `UserError` unless inner losses `[steps]` and the gradient through them are finite."""
-    losses = np.asarray(losses)
-    bad = np.flatnonzero(~np.isfinite(losses))
+    bad = np.flatnonzero(~np.isfinite(np.asarray(losses)))
     if len(bad):
-        raise UserError(
-            f'inner training diverged at step {bad[0]} of {len(losses)} (loss {losses[bad[0]]}): lower its rate, '
-            'or take fewer steps'
-        )
+        raise UserError(said_of(int(bad[0]), value=True))
     if not all(np.isfinite(np.asarray(g)).all() for g in jax.tree.leaves(gradient)):
-        raise UserError(
-            f'the gradient through {len(losses)} inner steps is not finite, though every loss is '
-            f'(the last {losses[-1]:.4g}): lower the inner rate, take fewer steps, or truncate'
-        )
+        raise UserError(said_of(len(losses), value=False))
