@@ -138,7 +138,9 @@ def reduce(term: Term, view: View) -> Reduced:
         if isinstance(error, UserError):
             raise
         raise UserError(f"term '{term.name}' ({', '.join(term.reads)}): {error}") from error
-    values, said = values if isinstance(values, tuple) else (values, {})
+    said: Mapping[str, jax.Array] = {}
+    if isinstance(values, tuple):
+        values, said = values
     weight = term.weight(view.step)
     if jnp.ndim(values) == 0:
         raise UserError(f"term '{term.name}' returned a scalar: a loss returns one value per example, without a mean")
