@@ -27,7 +27,8 @@ from kdjax.tasks.mixtures_2d import MatchedPoints
 @dataclasses.dataclass(frozen=True)
 class SIM(MatchedPoints):
     start_sigma: float = 2.5
-    steps: int = 3000
+    batch: int = 128
+    steps: int = 1500
     learning_rate: float = 5e-4
     momentum: float = 0.0
     c: float = 0.1

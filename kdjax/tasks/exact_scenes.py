@@ -62,7 +62,7 @@ class ExactScenes(Task):
     teacher: str = 'exact'
     particles: int = 16
     steps: int = 1000
-    learning_rate: float = 0.03
+    learning_rate: float = 0.1
     fake: str = 'points-128-3'
     fake_learning_rate: float = 1e-3
     evaluations: int = 4
