@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from kdjax.data import digits, fashion_mnist, mnist5k, npz, photo_crops, tfds
+from kdjax.data import altered, digits, fashion_mnist, mnist5k, npz, photo_crops, tfds
 from kdjax.data.dataset import ImageDataset
 from kdjax.errors import UserError, unknown
 
@@ -16,7 +17,7 @@ NAMED: dict[str, Callable[..., ImageDataset]] = {
     'photo_crops': photo_crops.load,
 }
 PREFIXED: dict[str, Callable[..., ImageDataset]] = {'npz': npz.load, 'tfds': tfds.load}
-KNOWN = (*NAMED, 'npz:FOLDER', 'tfds:NAME')
+KNOWN = (*NAMED, 'npz:FOLDER', 'tfds:NAME', 'mirrored:NAME', 'mislabelled:SHARE:NAME')
 
 
 def load(spec: str, *, train_examples: int | None = None, folder: str | Path | None = None) -> ImageDataset:
@@ -30,6 +31,8 @@ def load(spec: str, *, train_examples: int | None = None, folder: str | Path | N
     """
     where = None if folder is None else Path(folder).expanduser()
     kind, colon, rest = spec.partition(':')
+    if colon and kind in ('mirrored', 'mislabelled'):
+        return _altered(kind, rest, spec, train_examples=train_examples, folder=folder)
     if colon and kind in PREFIXED:
         if not rest:
             raise UserError(f"data set '{spec}' lacks what follows the colon: npz:FOLDER or tfds:NAME")
@@ -41,3 +44,12 @@ def load(spec: str, *, train_examples: int | None = None, folder: str | Path | N
     if spec == 'digits':
         return digits.load(train_examples=train_examples)
     return NAMED[spec](train_examples=train_examples, folder=where)
+
+
+def _altered(kind: str, rest: str, spec: str, **where: Any) -> ImageDataset:
+    if kind == 'mirrored':
+        return altered.mirrored(load(rest, **where).in_memory())
+    share, _, name = rest.partition(':')
+    if not share.replace('.', '', 1).isdigit():
+        raise UserError(f"data set '{spec}': the share of wrong labels stands before the name, as in mislabelled:0.1:digits")
+    return altered.mislabelled(load(name, **where).in_memory(), float(share))

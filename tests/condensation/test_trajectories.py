@@ -123,6 +123,27 @@ def test_the_data_leads_where_one_step_on_it_leads():
         np.testing.assert_allclose(got, [wanted], atol=1e-5)
 
 
+def test_errors_accumulate_over_the_pieces_of_a_way():
+    """Along the way that the set itself leads, 0; where nothing is learned, 1 at every piece."""
+    images, labels = (x.reshape(4, CLASSES, *x.shape[1:]) for x in (data()[0], jax.nn.one_hot(data()[1], CLASSES)))
+
+    def loss(params):
+        said = mlp().apply({'params': params, 'stats': {}}, data()[0], key=KEY, train=True)[0].prediction
+        return -jnp.mean(jax.nn.log_softmax(said)[jnp.arange(12), data()[1]])
+
+    def one(params, _):
+        params = jax.tree.map(lambda p, g: p - 0.3 * g, params, jax.grad(loss)(params))
+        return params, params
+
+    first = piece()['start']
+    rest = jax.jit(lambda p: jax.lax.scan(one, p, length=4)[1])(first)
+    way = jax.tree.map(lambda p, r: jnp.concatenate([p[None], r]), first, rest)
+    options = {'model': mlp(), 'steps': 2, 'batch': 12, 'ahead': 2, 'key': KEY}
+    error = jax.jit(functools.partial(trajectory.accumulated_error, **options))
+    np.testing.assert_allclose(error(images, labels, jnp.float32(0.3), way), [0.0, 0.0], atol=1e-5)
+    np.testing.assert_allclose(error(images, labels, jnp.float32(0.0), way), [1.0, 1.0], atol=1e-5)
+
+
 def test_gradients_reach_images_labels_and_rate_and_stop_at_the_threshold():
     start = started(jax.random.normal(KEY, (2, CLASSES, *IMAGE)))['params']['image']
     labels = jnp.full((2, CLASSES, CLASSES), 1 / 3)

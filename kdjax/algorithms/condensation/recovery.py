@@ -116,16 +116,18 @@ def curriculum(
     return least + (1 - least) * left
 
 
-def resized_crop(images: jax.Array, *, key: jax.Array, least: jax.Array | float) -> jax.Array:
+def resized_crop(
+    images: jax.Array, *, key: jax.Array, least: jax.Array | float, widest: float = 4 / 3
+) -> jax.Array:
     """One random crop for the batch, resized to the size of the images `[batch, height, width, channels]`, bilinear.
 
-    Its area is uniform in [least, 1] of the image's, its ratio of sides log-uniform in 3/4 .. 4/3, both sides at most
-    the image's; its place is uniform. Differentiable in the images.
+    Its area is uniform in [least, 1] of the image's, its ratio of sides log-uniform in 1 / widest .. widest, both sides
+    at most the image's; its place is uniform. Differentiable in the images.
     """
     draws = jax.random.uniform(key, (4,), jnp.float32)
     low = jnp.asarray(least, jnp.float32)
     area = low + (1 - low) * draws[0]
-    ratio = jnp.exp((2 * draws[1] - 1) * jnp.log(jnp.asarray(4 / 3, jnp.float32)))
+    ratio = jnp.exp((2 * draws[1] - 1) * jnp.log(jnp.asarray(widest, jnp.float32)))
     share = jnp.minimum(jnp.stack([jnp.sqrt(area / ratio), jnp.sqrt(area * ratio)]), 1.0)
     sides = jnp.asarray(images.shape[1:3], jnp.float32)
     corner = draws[2:] * (1 - share) * sides

@@ -69,11 +69,74 @@ def watched_matching(
     Raises UserError on minibatches larger than the set, and on experts of another network or of other images.
     Sources: MTT, arXiv 2203.11932; FTD, arXiv 2211.11004; DATM, arXiv 2310.05773; TESLA, arXiv 2211.10586.
     """
+    data = _stored(images, labels, batch)
+    check_experts(piece['start'], model, images.shape[2:], axes=0)
+    piece = jax.lax.stop_gradient(piece)
+    loss = _set_loss(model, batch, order=stream(key, 'order'), augment=augment, mirrored=mirrored)
+    end, inner = unrolled(
+        loss, piece['start'], data, rate, steps=steps, key=stream(key, 'inner'), estimator=estimator, last=last
+    )
+    rows = (parameter_row(tree) for tree in (end, piece['target'], piece['start']))
+    value = losses.trajectory_distance(*rows)
+    value = value if threshold is None else jnp.where(value > threshold, jnp.zeros_like(value), value)
+    return value, {FINITE: finite_steps(inner)}
+
+
+def accumulated_error(
+    images: jax.Array,
+    labels: jax.Array,
+    rate: jax.Array,
+    way: Any,
+    *,
+    model: Model,
+    steps: int,
+    batch: int,
+    ahead: int,
+    key: jax.Array,
+    augment: Callable[..., jax.Array] | None = None,
+) -> jax.Array:
+    """|theta_n - way_{n ahead}|^2 / |way_0 - way_{n ahead}|^2 for n = 1, 2, ..., `[epochs // ahead]`.
+
+    theta_n is after n * steps steps on the set from the expert's first parameters alone: unlike in matching, errors of
+    earlier pieces stay in it, as they do where a network learns from the set. way: an expert's, `[epochs + 1, ...]`;
+    the rest as of `trajectory_matching`. Source: FTD, arXiv 2211.11004, section 3 (there without a denominator).
+    """
+    data = _stored(images, labels, batch)
+    loss = _set_loss(model, batch, order=stream(key, 'order'), augment=augment)
+    first = jax.tree.map(lambda a: a[0], way)
+
+    def piece(params: Any, n: jax.Array) -> tuple[Any, jax.Array]:
+        draw = stream(key, 'piece', n)
+
+        def one(params: Any, i: jax.Array) -> tuple[Any, None]:
+            slope = jax.grad(loss)(params, data, step=n * steps + i, key=jax.random.fold_in(draw, i))
+            return jax.tree.map(lambda p, g: p - rate * g, params, slope), None
+
+        params, _ = jax.lax.scan(one, params, jnp.arange(steps, dtype=jnp.int32))
+        target = jax.tree.map(lambda a: a[(n + 1) * ahead], way)
+        rows = (parameter_row(tree) for tree in (params, target, first))
+        return params, losses.trajectory_distance(*rows)[0]
+
+    pieces = (len(jax.tree.leaves(way)[0]) - 1) // ahead
+    return jax.lax.scan(piece, first, jnp.arange(pieces, dtype=jnp.int32))[1]
+
+
+def _stored(images: jax.Array, labels: jax.Array, batch: int) -> dict[str, jax.Array]:
     seen, said = flat(images, labels)
     if not 1 <= batch <= len(seen):
         raise UserError(f'batch={batch} of a set of {len(seen)}: inner steps take from 1 image to all of them')
-    check_experts(piece['start'], model, images.shape[2:], axes=0)
-    piece = jax.lax.stop_gradient(piece)
+    return {'image': seen, 'label': said}
+
+
+def _set_loss(
+    model: Model,
+    batch: int,
+    *,
+    order: jax.Array,
+    augment: Callable[..., jax.Array] | None = None,
+    mirrored: bool = False,
+) -> Callable[..., jax.Array]:
+    """The mean cross-entropy of a step's minibatch of the set."""
 
     def loss(params, data, *, step, key):
         rows = minibatch(step, len(data['image']), batch, key=order)
@@ -84,15 +147,7 @@ def watched_matching(
         outputs = model.apply({'params': params, 'stats': {}}, x, key=stream(key, 'forward'), train=True)[0]
         return jnp.mean(losses.cross_entropy(outputs.prediction, y))
 
-    order = stream(key, 'order')
-    end, inner = unrolled(
-        loss, piece['start'], {'image': seen, 'label': said}, rate,
-        steps=steps, key=stream(key, 'inner'), estimator=estimator, last=last,
-    )  # fmt: skip
-    rows = (parameter_row(tree) for tree in (end, piece['target'], piece['start']))
-    value = losses.trajectory_distance(*rows)
-    value = value if threshold is None else jnp.where(value > threshold, jnp.zeros_like(value), value)
-    return value, {FINITE: finite_steps(inner)}
+    return loss
 
 
 def minibatch(step: jax.Array, size: int, batch: int, *, key: jax.Array) -> jax.Array:
