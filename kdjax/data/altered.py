@@ -25,7 +25,7 @@ def mirrored(dataset: ImageDataset) -> ImageDataset:
         turn = (_digests(image) % 2 == 1)[:, None, None, None]
         return np.where(turn, image[:, :, ::-1], image), label
 
-    return _altered(dataset, f'mirrored:{dataset.name}', {split: turned for split in dataset.splits}, flip_ok=True)
+    return _altered(dataset, f'mirrored:{dataset.name}', dict.fromkeys(dataset.splits, turned), flip_ok=True)
 
 
 def mislabelled(dataset: ImageDataset, share: float) -> ImageDataset:
@@ -34,7 +34,7 @@ def mislabelled(dataset: ImageDataset, share: float) -> ImageDataset:
     Validation and test keep theirs. Raises UserError on a share outside [0, 1).
     """
     if not 0 <= share < 1:
-        raise UserError(f"mislabelled:{share}:{dataset.name}: the share of wrong labels lies in [0, 1)")
+        raise UserError(f'mislabelled:{share}:{dataset.name}: the share of wrong labels lies in [0, 1)')
 
     def wrong(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         digests = _digests(image)

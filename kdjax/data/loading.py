@@ -51,5 +51,7 @@ def _altered(kind: str, rest: str, spec: str, **where: Any) -> ImageDataset:
         return altered.mirrored(load(rest, **where).in_memory())
     share, _, name = rest.partition(':')
     if not share.replace('.', '', 1).isdigit():
-        raise UserError(f"data set '{spec}': the share of wrong labels stands before the name, as in mislabelled:0.1:digits")
+        raise UserError(
+            f"data set '{spec}': the share of wrong labels stands before the name, as in mislabelled:0.1:digits"
+        )
     return altered.mislabelled(load(name, **where).in_memory(), float(share))

@@ -30,7 +30,7 @@ from kdjax.algorithms.condensation.learning import learned_from
 from kdjax.algorithms.condensation.networks import fresh
 from kdjax.algorithms.condensation.sets import by_part, synthetic_set
 from kdjax.data import selection
-from kdjax.data.augment import prepare, random_crop
+from kdjax.data.augment import augment, prepare
 from kdjax.data.condensed import by_class
 from kdjax.data.dataset import ImageDataset
 from kdjax.errors import UserError
@@ -161,6 +161,7 @@ class CondensedImages(SmallImages):
         optimizer: optax.GradientTransformation | None = None,
         inputs: Mapping[str, Output] | None = None,
         settings: Mapping[str, Any] | None = None,
+        steps: int | None = None,
         **options: Any,
     ) -> Output:
         """A stage that learns a set: the player `synthetic`, and a batch of `real_batch` images of every class.
@@ -168,9 +169,10 @@ class CondensedImages(SmallImages):
         The batch holds `image` `[real_batch, classes, H, W, C]` as networks see them, and `label`. The stage is called
         by the name and the size of the set. start: variables of the set to begin with; noise otherwise. passes:
         forward passes of the student in a step, over real and synthetic images, a gradient counted as two more: for
-        the cost. settings: JSON; what the method was told beyond the task, for the identity. options: of `play`.
+        the cost. settings: JSON; what the method was told beyond the task, for the identity. steps: in the place of
+        `set_steps`. options: of `play`.
         """
-        bound, inputs = dict(bound or {}), dict(inputs or {})
+        bound, inputs, steps = dict(bound or {}), dict(inputs or {}), steps or self.set_steps
         optimizer = optimizer or by_part(image=optax.adam(self.set_rate), others=optax.adam(1e-3))
         player = Player(
             self.set_model(soft_labels=soft_labels, rate=rate), objective, optimizer, start='start' if start else None
@@ -186,9 +188,8 @@ class CondensedImages(SmallImages):
         stage = Train(
             name=f'{name}_{self.per_class}', module=type(self).__module__,
             config={**dataclasses.asdict(self), **({'method': dict(settings)} if settings else {})}, inputs=inputs,
-            algorithm=algorithm, data=self.by_class, batch=self.real_batch, steps=self.set_steps,
-            evaluate_every=self.set_steps, measure=_unmeasured,
-            cost=functools.partial(_set_cost, self.matched(), self.example(), self.set_steps * passes),
+            algorithm=algorithm, data=self.by_class, batch=self.real_batch, steps=steps, evaluate_every=steps,
+            measure=_unmeasured, cost=functools.partial(_set_cost, self.matched(), self.example(), steps * passes),
         )  # fmt: skip
         return stage['variables']['synthetic']
 
@@ -208,7 +209,7 @@ class CondensedImages(SmallImages):
         """
         model = self.set_model(**made.learned)
         source = learned_from(
-            model, name='set', batch=self.batch, augment=self._crop if self.crop_padding else None, factor=made.factor
+            model, name='set', batch=self.batch, augment=self.shifted if self.crop_padding else None, factor=made.factor
         )
         players = self._students('set', 'set.label')
         if made.soft_labels:
@@ -226,13 +227,17 @@ class CondensedImages(SmallImages):
         )  # fmt: skip
         return self.once(stage)['bytes']
 
-    def on_real_images(self, *, name: str = 'arm') -> Train:
+    def on_real_images(self, *, batch: int | None = None, name: str = 'arm') -> Train:
         """The same students on fresh minibatches of all real images: RS2 without replacement, at equal steps.
 
         RS2's rounds are consecutive parts of a permutation, so this is it for every size of round. It is matched in
-        compute, not in storage. Source: RS2, arXiv 2305.18424.
+        compute, not in storage. batch: in the place of the task's. Source: RS2, arXiv 2305.18424.
         """
-        return self._play_students(self._students('batch.image', 'batch.label'), {}, 'batch.image', name)
+        return self._play_students(self._students('batch.image', 'batch.label'), {}, 'batch.image', name, batch=batch)
+
+    def learning_from(self, source: Bound, *, name: str = 'arm') -> Train:
+        """The same students on the minibatches of a teacher: its prediction images, its tap `label` class ids."""
+        return self._play_students(self._students('set', 'set.label'), {'set': source}, 'set', name)
 
     def _students(self, reads: str, labels: str) -> dict[str, Player]:
         named_ = {'student': self.student, **{spec.partition('-')[0]: spec for spec in self.transfer}}
@@ -248,17 +253,19 @@ class CondensedImages(SmallImages):
         calls = {} if reads.startswith('batch.') else {name: 3.0}
         return Player(self.model(spec), objective, self.optimizer(), reads=(reads,), calls=calls)
 
-    def _play_students(self, players: dict[str, Player], bound: Mapping[str, Bound], reads: str, name: str) -> Train:
+    def _play_students(
+        self, players: dict[str, Player], bound: Mapping[str, Bound], reads: str, name: str, batch: int | None = None
+    ) -> Train:
         trained = self.trained_teacher
         judge = teachers.live(trained.model, weights='judge', reads=reads)
         judged = {**bound, 'judge': Bound(judge, {'judge': trained.variables}, (trained.model,))}
-        return self.play(players, judged, name=name, evaluates=functools.partial(_answers, tuple(players)))
+        return self.play(players, judged, batch=batch, name=name, evaluates=functools.partial(_answers, tuple(players)))
 
-    def _crop(self, images: jax.Array, *, key: jax.Array) -> jax.Array:
-        """A random shift of images as networks see them, each its own; black comes in."""
+    def shifted(self, images: jax.Array, *, key: jax.Array) -> jax.Array:
+        """A random shift of images as networks see them, each its own; black comes in. A mirror where labels allow."""
         black = -jnp.asarray(self.data.mean, jnp.float32) / jnp.asarray(self.data.std, jnp.float32)
         black = black[None, None, None, :]
-        return random_crop(images - black, key=key, padding=self.crop_padding) + black
+        return augment(images - black, key=key, flip=self.data.flip_ok, padding=self.crop_padding) + black
 
 
 def _number(value: int, inputs: Any, *, key: jax.Array) -> dict[str, jax.Array]:

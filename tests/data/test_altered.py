@@ -36,7 +36,7 @@ def test_a_tenth_of_the_training_labels_is_wrong_and_all_wrong_ones_occur():
 
 
 def test_what_cannot_be_altered():
-    with pytest.raises(UserError, match='the share of wrong labels stands before the name, as in mislabelled:0.1'):
+    with pytest.raises(UserError, match='the share of wrong labels stands before the name, as in mislabelled'):
         data.load('mislabelled:digits')
     with pytest.raises(UserError, match=r'mislabelled:1.0:digits: the share of wrong labels lies in \[0, 1\)'):
         data.load('mislabelled:1.0:digits')

@@ -116,7 +116,7 @@ def test_other_seeds_choose_other_images(task):
 def test_crops_move_images_and_black_comes_in(task):
     black = (0 - np.asarray(task.data.mean)) / np.asarray(task.data.std)
     images = jnp.full((16, 2, 2, 1), float(black[0]))
-    moved = jax.jit(functools.partial(task._crop, key=jax.random.key(0)))(images)
+    moved = jax.jit(functools.partial(task.shifted, key=jax.random.key(0)))(images)
     np.testing.assert_allclose(moved, images, atol=1e-5)
 
 

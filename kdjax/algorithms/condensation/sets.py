@@ -100,7 +100,7 @@ def by_part(**optimizers: optax.GradientTransformation) -> optax.GradientTransfo
 
 
 def within(
-    optimizer: optax.GradientTransformation, low: float | int, high: float | int
+    optimizer: optax.GradientTransformation, low: float | int | jax.Array, high: float | int | jax.Array
 ) -> optax.GradientTransformation:
     """The optimizer, after whose updates parameters lie in [low, high]: valid pixels."""
 

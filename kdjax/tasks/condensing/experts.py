@@ -8,15 +8,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from kdjax.algorithms.condensation.experts import expert
-from kdjax.data.augment import prepare
 from kdjax.data.dataset import ImageDataset
 from kdjax.models.model import Model
 from kdjax.stage import Compute, Output
 from kdjax.streams import stream
 from kdjax.tasks.condensed_images import CondensedImages
+from kdjax.tasks.condensing.common import training_images
 
 
 def experts(
@@ -45,13 +44,21 @@ def experts(
     return Output(task.once(stage))
 
 
+def pretrained(task: CondensedImages, *, count: int, epochs: int) -> Output:
+    """Experts as networks that were trained beforehand, one buffer for all methods that ask for as many.
+
+    Minibatches of 64, or of all images where there are fewer.
+    """
+    batch = min(64, len(task.data['train']))
+    return experts(task, count=count, epochs=epochs, expert_batch=batch, name='pretrained')
+
+
 def _experts(
     model: Model, source: ImageDataset, count: int, options: Mapping[str, Any], inputs: Any, *, key: jax.Array
 ) -> Any:
     del inputs
-    train = source['train'].take(np.arange(len(source['train'])))
-    images = prepare(jnp.asarray(train['image']), mean=source.mean, std=source.std)
-    labels = jnp.asarray(train['label'])
+    images, classes = training_images(source)
+    labels = jnp.asarray(classes)
 
     @jax.jit
     def one_after_the_other(keys):

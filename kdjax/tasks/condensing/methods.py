@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from kdjax.errors import unknown
 from kdjax.tasks.condensed_images import CondensedImages
-from kdjax.tasks.condensing import matched, selected
+from kdjax.tasks.condensing import cropped, fyi, matched, recovered, scored, selected, trajectories
 from kdjax.tasks.condensing.method import Made
 
 Method = Callable[[CondensedImages], Made]
@@ -20,6 +20,14 @@ METHODS: dict[str, Method] = {
     'dc': matched.dc,
     'dsa': matched.dsa,
     'dm': matched.dm,
+    'el2n': scored.el2n,
+    'fyi': fyi.fyi,
+    'mtt': trajectories.mtt,
+    'ftd': trajectories.ftd,
+    'datm': trajectories.datm,
+    'sre2l': recovered.sre2l,
+    'cda': recovered.cda,
+    'rded': cropped.rded,
 }
 """Each with the authors' settings where they carry over; its docstring says what it is."""
 

@@ -12,14 +12,13 @@ import numpy as np
 
 from kdjax.algorithms.condensation.sets import started
 from kdjax.data import selection
-from kdjax.data.augment import prepare
 from kdjax.data.condensed import factorised
 from kdjax.data.dataset import ImageDataset
 from kdjax.errors import unknown
-from kdjax.models.model import Model
 from kdjax.stage import Compute, Output
 from kdjax.streams import stream
 from kdjax.tasks.condensed_images import CondensedImages
+from kdjax.tasks.condensing.common import set_shapes, training_images
 from kdjax.tasks.condensing.method import Made
 
 CHOOSERS = {'herding': selection.herding, 'k_center': selection.k_center, 'graph_cut': selection.graph_cut}
@@ -77,7 +76,7 @@ def chosen(
     stage = Compute(
         name=f'chosen_{way}_{task.per_class}{suffix}', module=__name__, config=config, data=task.data,
         call=functools.partial(_choose, task.data, way, per_class, factor, learned),
-        shapes=functools.partial(_set_shapes, task.set_model(**learned)),
+        shapes=functools.partial(set_shapes, task.set_model(**learned)),
     )  # fmt: skip
     return Output(task.once(stage))
 
@@ -93,9 +92,8 @@ def _choose(
     key: jax.Array,
 ) -> Any:
     del inputs
-    train = source['train'].take(np.arange(len(source['train'])))
-    labels = np.asarray(train['label'])
-    images = np.asarray(prepare(jnp.asarray(train['image']), mean=source.mean, std=source.std))
+    images, labels = training_images(source)
+    images = np.asarray(images)
     seed = int(jax.random.bits(stream(key, 'choice'), dtype=jnp.uint32))
     sizes = {'classes': source.classes, 'per_class': per_class}
     choose = {n: functools.partial(selection.within_classes, c, images, labels, **sizes) for n, c in CHOOSERS.items()}
@@ -108,8 +106,3 @@ def _choose(
     rows = choose[way]()
     taken = images[rows]
     return started(taken if factor == 1 else factorised(taken, factor), **options)
-
-
-def _set_shapes(model: Model, inputs: Any) -> Any:
-    del inputs
-    return jax.eval_shape(lambda: model.init(jax.random.key(0), None))

@@ -1,0 +1,65 @@
+"""FTD: experts in flat regions, so that a network which strays from their way loses little.
+
+Du et al., Minimizing the Accumulated Trajectory Error to Improve Dataset Distillation (arXiv 2211.11004); the experts'
+step as in the authors' code (AngusDujw/FTD-distillation, buffer/gsam/gsam.py), g the gradient at w:
+
+    mtt      w - rate g
+    sam      w - rate g',          g' the gradient at w + radius w^2 g / (| |w| g | + 1e-12)
+    ftd      w - rate (g' - 0.3 v),   v = g without its component along g'
+    mtt_twice    mtt with twice as many experts: what FTD's second gradient costs
+
+and then MTT for all: from an expert at epoch s, steps on the set end near epoch s + 2. `_1`, `_10`: images of each
+class. `accumulated_error` follows the set from an expert's first weights alone, as a network that learns from it does:
+|theta_n - way_2n|^2 / |way_0 - way_2n|^2, mean over n and experts; each method's own experts. No running mean of pixels
+is kept for anyone (the authors evaluate one, with a network that has been trained before).
+
+`kdjax verify ftd`: not verified yet.
+"""
+
+import dataclasses
+
+from kdjax.experiment import Experiment
+from kdjax.tasks.condensing.matched import dm
+from kdjax.tasks.condensing.selected import k_means, random
+from kdjax.tasks.condensing.trajectories import mtt
+from kdjax.tasks.led_digits import LedDigits
+
+
+@dataclasses.dataclass(frozen=True)
+class FTD(LedDigits):
+    pass
+
+
+def arms(task: FTD):
+    buffers = {
+        'mtt': task.buffer(),
+        'mtt_twice': task.buffer('twice_experts', count=2),
+        'sam': task.buffer('sam_experts', radius=task.radius, weight=0.0),
+        'ftd': task.flat_buffer(),
+    }
+    found = {}
+    for size in (1, 10):
+        sized = task.at(size)
+        for name, method in (('random', random), ('k_means', k_means), ('dm', dm)):
+            found[f'{name}_{size}'] = sized.measured(method(sized))
+        for name, buffer in buffers.items():
+            made = mtt(sized, follow=task.follow(), buffer=buffer, name=name)
+            found[f'{name}_{size}'] = sized.led(made, buffer, f'{name}_{size}')
+    return found
+
+
+experiment = Experiment(
+    title='FTD: flat experts for trajectory matching',
+    systems=(145,),
+    config=FTD(),
+    arms=arms,
+    claims=(
+        'ftd_1 > mtt_1 on accuracy',
+        'ftd_10 > mtt_10 on accuracy',
+        'ftd_1 < mtt_1 on accumulated_error',
+        'ftd_10 < mtt_10 on accumulated_error',
+        'ftd_10 > mtt_twice_10 on accuracy',
+        'ftd_1 > dm_1 on accuracy',
+        'ftd_10 > dm_10 on accuracy',
+    ),
+)
