@@ -21,6 +21,7 @@ images of each class. Digits lose their class in small crops: `least` is larger 
 import dataclasses
 
 from kdjax.experiment import Experiment
+from kdjax.stage import Train
 from kdjax.tasks.condensed_images import CondensedImages
 from kdjax.tasks.condensing.cropped import rded
 from kdjax.tasks.condensing.matched import dm
@@ -43,7 +44,7 @@ class CDA(CondensedImages):
 
 
 def arms(task: CDA):
-    found = {}
+    found: dict[str, Train] = {}
     for size in (1, 10):
         sized = task.at(size)
         kinds = dict(list(CURRICULA.items())[: 2 if size == 1 else None])

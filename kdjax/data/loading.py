@@ -24,7 +24,8 @@ def load(spec: str, *, train_examples: int | None = None, folder: str | Path | N
     """Load a data set by its specification.
 
     spec: `digits`, `mnist5k`, `fashion_mnist`, `photo_crops`, `npz:FOLDER`, or `tfds:NAME[:config/version]`, e.g.
-      `tfds:cifar10` and `tfds:cifar10_corrupted:brightness_1/1.0.0`.
+      `tfds:cifar10` and `tfds:cifar10_corrupted:brightness_1/1.0.0`; `mirrored:NAME` or `mislabelled:0.1:NAME` of one
+      of these, see `kdjax.data.altered`.
     train_examples: keep a fixed stratified subset of the train split; smaller subsets lie inside larger ones.
     folder: where to look, in place of the environment (`KDJAX_DATA`; `TFDS_DATA_DIR` for TFDS).
     Raises `UserError` for an unknown name, and for data that cannot be trained on (see `kdjax.data.checks`).

@@ -17,7 +17,7 @@ import functools
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +82,7 @@ class CondensedImages(SmallImages):
 
     # One task, several sizes of sets.
 
-    def at(self, per_class: int) -> CondensedImages:
+    def at(self, per_class: int) -> Self:
         """The same task with sets of so many images of each class: in one experiment both share all other stages."""
         other = dataclasses.replace(self, per_class=per_class)
         other.share(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from kdjax.stage import Output, Train
 from kdjax.tasks.condensed_images import CondensedImages
@@ -39,7 +40,7 @@ class LedDigits(CondensedImages):
     rate_rate: float = 0.1
     label_rate: float = 2.0
 
-    def buffer(self, name: str = 'experts', *, count: int = 1, **flat: float) -> Output:
+    def buffer(self, name: str = 'experts', *, count: int = 1, **flat: Any) -> Output:
         """Experts under a name, `count` times as many as the task has; flat: `radius` and `weight`."""
         return experts(
             self, count=count * self.experts, epochs=self.expert_epochs, rate=self.expert_rate, name=name, **flat
@@ -49,7 +50,7 @@ class LedDigits(CondensedImages):
         """As FTD trains them."""
         return self.buffer('flat_experts', radius=self.radius, weight=self.weight)
 
-    def follow(self, **changes: int | float) -> Follow:
+    def follow(self, **changes: Any) -> Follow:
         """How sets of this task are led, but for the changes."""
         follow = Follow(
             self.inner_steps, ahead=self.ahead, last=self.last, batch=100, rate=self.inner_rate,

@@ -15,7 +15,7 @@ from kdjax.algorithms.condensation import experts
 from kdjax.algorithms.condensation.recovery import recovery
 from kdjax.errors import UserError
 from kdjax.tasks.condensed_images import CondensedImages
-from kdjax.tasks.condensing import common, cropped, fyi, recovered, trajectories, understood
+from kdjax.tasks.condensing import all_images, cropped, fyi, recovered, trajectories, understood
 
 TINY = {
     'dataset': 'blobs', 'student': 'mlp-4', 'teacher': 'convnet-4-1', 'transfer': ('vit-8-1-p1-h2',), 'per_class': 2,
@@ -126,7 +126,7 @@ def test_rded_takes_the_crops_that_the_teacher_is_surest_of(task):
     model = task.trained_teacher.model
     variables = model.init(KEY, jax.ShapeDtypeStruct((1, 2, 2, 1), jnp.float32))
     found = np.asarray(stage.call({'teacher': variables}, key=KEY)['params']['image'])
-    images, labels = common.training_images(task.data)
+    images, labels = all_images.training_images(task.data)
     said = np.asarray(jax.nn.log_softmax(model.apply(variables, images, key=KEY, train=False)[0].prediction))
     for c in range(3):
         own = np.flatnonzero(labels == c)

@@ -20,7 +20,7 @@ from kdjax.models.model import Model
 from kdjax.stage import Compute, Output
 from kdjax.streams import stream
 from kdjax.tasks.condensed_images import CondensedImages
-from kdjax.tasks.condensing.common import set_shapes, training_images
+from kdjax.tasks.condensing.all_images import set_shapes, training_images
 from kdjax.tasks.condensing.method import Made
 
 AT_ONCE = 256

@@ -15,7 +15,7 @@ from kdjax.models.model import Model
 from kdjax.stage import Compute, Output
 from kdjax.streams import stream
 from kdjax.tasks.condensed_images import CondensedImages
-from kdjax.tasks.condensing.common import training_images
+from kdjax.tasks.condensing.all_images import training_images
 
 
 def experts(

@@ -18,7 +18,7 @@ from kdjax.errors import unknown
 from kdjax.stage import Compute, Output
 from kdjax.streams import stream
 from kdjax.tasks.condensed_images import CondensedImages
-from kdjax.tasks.condensing.common import set_shapes, training_images
+from kdjax.tasks.condensing.all_images import set_shapes, training_images
 from kdjax.tasks.condensing.method import Made
 
 CHOOSERS = {'herding': selection.herding, 'k_center': selection.k_center, 'graph_cut': selection.graph_cut}
@@ -92,8 +92,8 @@ def _choose(
     key: jax.Array,
 ) -> Any:
     del inputs
-    images, labels = training_images(source)
-    images = np.asarray(images)
+    seen, labels = training_images(source)
+    images = np.asarray(seen)
     seed = int(jax.random.bits(stream(key, 'choice'), dtype=jnp.uint32))
     sizes = {'classes': source.classes, 'per_class': per_class}
     choose = {n: functools.partial(selection.within_classes, c, images, labels, **sizes) for n, c in CHOOSERS.items()}

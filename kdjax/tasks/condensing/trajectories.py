@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import optax
@@ -139,7 +140,7 @@ def datm(
     return Made(made, soft_labels=soft_labels, rate=follow.rate)
 
 
-def _experts(task: CondensedImages, follow: Follow, kind: str = '', **flat: float) -> Output:
+def _experts(task: CondensedImages, follow: Follow, kind: str = '', **flat: Any) -> Output:
     batch = min(64, len(task.data['train']))
     return experts(task, epochs=follow.epochs, expert_batch=batch, name=f'{kind}experts_{follow.epochs}', **flat)
 
@@ -199,11 +200,13 @@ def _accumulated(set_model, model, options, inputs, *, key: jax.Array) -> dict[s
     @jax.jit
     def mean(variables, buffer):
         said = set_model.apply(variables, None, key=key, train=False)[0]
-        one = functools.partial(
-            accumulated_error, said.prediction, said.taps['label'], said.taps['rate'], model=model, **options
-        )
+        labels, rate = said.taps['label'], said.taps['rate']
+
+        def along(given: Any) -> jax.Array:
+            way, draw = given
+            return accumulated_error(said.prediction, labels, rate, way, model=model, key=draw, **options)
+
         count = len(jax.tree.leaves(buffer)[0])
-        errors = jax.lax.map(lambda x: one(x[0], key=x[1]), (buffer, jax.random.split(stream(key, 'ways'), count)))
-        return errors.mean()
+        return jax.lax.map(along, (buffer, jax.random.split(stream(key, 'ways'), count))).mean()
 
     return {'error': mean(inputs['set'], inputs['experts'])}

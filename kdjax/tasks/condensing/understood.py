@@ -17,7 +17,7 @@ from kdjax.models.model import Model
 from kdjax.stage import Compute, Output
 from kdjax.streams import stream
 from kdjax.tasks.condensed_images import CondensedImages
-from kdjax.tasks.condensing.common import set_shapes, training_images
+from kdjax.tasks.condensing.all_images import set_shapes, training_images
 
 
 def understood(
@@ -30,7 +30,7 @@ def understood(
     Source: DATM, arXiv 2310.05773, section 3.4, and its DATM.py (`samples_predicted_correctly`).
     """
     task.check_classes(task.per_class)
-    options = {'soft_labels': soft_labels, 'rate': rate}
+    options: dict[str, Any] = {'soft_labels': soft_labels, 'rate': rate}
     stage = Compute(
         name=f'understood_{task.per_class}' + '_soft' * soft_labels, module=__name__,
         config={'per_class': task.per_class, 'model': task.matched().name, 'epoch': epoch, **options},
