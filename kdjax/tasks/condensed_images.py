@@ -17,7 +17,7 @@ import functools
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +44,7 @@ from kdjax.tasks.small_images import SmallImages
 from kdjax.tasks.task import Bound, Trained
 
 S = TypeVar('S', bound=Stage)
+T = TypeVar('T', bound='CondensedImages')
 
 USUAL = 'usual'
 USUAL_NORMS = {'convnet': 'instance', 'mlp': 'none'}
@@ -82,7 +83,7 @@ class CondensedImages(SmallImages):
 
     # One task, several sizes of sets.
 
-    def at(self, per_class: int) -> Self:
+    def at(self: T, per_class: int) -> T:
         """The same task with sets of so many images of each class: in one experiment both share all other stages."""
         other = dataclasses.replace(self, per_class=per_class)
         other.share(self)

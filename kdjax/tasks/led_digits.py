@@ -22,7 +22,7 @@ class LedDigits(CondensedImages):
     """
 
     student: str = 'mlp-32'
-    teacher: str = 'convnet-16-3'
+    teacher: str = 'convnet-32-2'
     transfer: tuple[str, ...] = ()
     steps: int = 300
     set_steps: int = 300
