@@ -12,7 +12,9 @@ from kdjax.data import load
 from kdjax.errors import UserError
 from kdjax.report.site import write_site
 from kdjax.run.find import Found, find, home, names
+from kdjax.run.store import Store
 from kdjax.run.sweeps.standing import SWEEPS, standings
+from kdjax.stage import Artifact
 
 TABLES = 'condensation/table'
 """In the results folder: records of comparisons that claim nothing."""
@@ -62,8 +64,9 @@ def write_report(
         experiments[new[0].name] = described(new[0])
         kept.append(new[1])
     write_site(
-        kept, out, experiments=experiments, images=_images, sweeps=standings(SWEEPS, split), tables=all_tables()
-    )
+        kept, out, experiments=experiments, images=_images, pictures=_pictures, sweeps=standings(SWEEPS, split),
+        tables=all_tables(),
+    )  # fmt: skip
     return out / 'index.html'
 
 
@@ -74,3 +77,12 @@ def _images(dataset: str, indices: list[int]) -> np.ndarray | None:
     except UserError:
         return None
     return image / np.float32(255) if image.dtype == np.uint8 else image
+
+
+def _pictures(address: str) -> Artifact | None:
+    """What a verification has kept to look at; None where it was made elsewhere."""
+    try:
+        store = Store()
+    except UserError:
+        return None
+    return store.get(address) if store.has(address) else None

@@ -10,13 +10,18 @@ import numpy as np
 from kdjax.catalogue import system
 from kdjax.report import figures, lab_note, numbers
 from kdjax.report.coverage import Page
+from kdjax.report.health import BESIDE, GROUPS, HEALTH
 from kdjax.report.images import picture, scaled
 from kdjax.report.layout import badge, page, section, system_link
 from kdjax.report.markup import Content, Safe, join, table, tag
+from kdjax.report.samples import samples
+from kdjax.stage import Artifact
 
 Images = Callable[[str, list[int]], np.ndarray | None]
+Pictures = Callable[[str], Artifact | None]
+"""What a verification has kept to look at, by its address in the store; None where it is not here."""
 
-CURVES = ('accuracy', 'nll', 'loss', 'agreement')
+CURVES = ('accuracy', 'nll', 'loss', 'agreement', *HEALTH)
 """Drawn where a record has them, after the metrics of its claims."""
 
 COSTS: dict[str, tuple[str, Callable[[numbers.Number], str]]] = {
@@ -31,7 +36,7 @@ COSTS: dict[str, tuple[str, Callable[[numbers.Number], str]]] = {
 }
 
 
-def detail(shown: Page, images: Images | None) -> Safe:
+def detail(shown: Page, images: Images | None, pictures: Pictures | None = None) -> Safe:
     """Everything that the record and the lab note say; parts without data are left out."""
     record = shown.record or {}
     return page(
@@ -40,6 +45,8 @@ def detail(shown: Page, images: Images | None) -> Safe:
         tag('div', lab_note.render(shown.docstring), class_='lab-note') if shown.docstring.strip() else None,
         _claims(record),
         _metrics(record),
+        _samples(record, pictures),
+        *_beside(record),
         _curves(record),
         _calibration(record),
         _disagreements(record, images),
@@ -92,7 +99,7 @@ def _claim(claim: Mapping[str, Any]) -> Safe:
 def _metrics(record: Mapping[str, Any]) -> Safe:
     arms = record['arms']
     metrics = list(dict.fromkeys(m for a in arms.values() for m in a['metrics']))
-    own = [m for m in metrics if '/' not in m]
+    own = [m for m in metrics if '/' not in m and m not in BESIDE]
     other = [m for m in metrics if '/' in m]
     note = f'Mean over {numbers.counted(len(record["seeds"]), "seed")} ± half of its 95 % interval.'
     described = [
@@ -101,12 +108,29 @@ def _metrics(record: Mapping[str, Any]) -> Safe:
     return section(
         'Results',
         tag('dl', described, class_='arms') if described else None,
-        _metric_table(arms, own),
+        _metric_table(arms, own) if own else None,
         _metric_table(_having(arms, other), other) if other else None,
         tag('details', tag('summary', 'Every seed'), _every_seed(record, metrics)),
         note=note,
         key='results',
     )
+
+
+def _samples(record: Mapping[str, Any], pictures: Pictures | None) -> Safe | None:
+    kept = pictures(record['pictures']) if pictures is not None and 'pictures' in record else None
+    return samples(kept, record['split']) if kept is not None else None
+
+
+def _beside(record: Mapping[str, Any]) -> list[Safe]:
+    """Tables of what stands beside quality, and what its metrics say."""
+    arms, parts = record['arms'], []
+    for title, key, about in GROUPS:
+        there = [m for m in about if any(m in arm['metrics'] for arm in arms.values())]
+        if there:
+            said = [join(tag('dt', numbers.label(m)), tag('dd', about[m])) for m in there]
+            told = tag('dl', said, class_='arms')
+            parts.append(section(title, _metric_table(_having(arms, there), there), told, key=key))
+    return parts
 
 
 def _having(arms: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, Any]:

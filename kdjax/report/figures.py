@@ -192,6 +192,21 @@ def swatch(arm: int) -> Safe:
     )
 
 
+def points(made: np.ndarray, beneath: np.ndarray, colour: int, *, reach: float, about: str) -> Safe:
+    """Points of the plane `[points, 2]` over others, both within `reach` of 0; what lies beyond is not drawn."""
+
+    def path(values: np.ndarray, style: str) -> str:
+        inside = values[(np.abs(values) <= reach).all(axis=1)]  # what is not finite is not inside
+        places = 100 + 96 / reach * inside * np.array([1, -1])
+        dots = ''.join(f'M{x:.1f} {y:.1f}h0' for x, y in places)
+        return f'<path d="{dots}" style="fill: none; stroke-linecap: round; {style}"/>'
+
+    over = f'stroke: var(--arm-{colour % len(ARMS)}); stroke-width: 2.6; stroke-opacity: .75'
+    under = 'stroke: var(--muted); stroke-width: 2.2; stroke-opacity: .35'
+    drawn = path(beneath, under) + path(made, over)
+    return Safe(f'<svg viewBox="0 0 200 200" role="img" aria-label="{html.escape(about)}">{drawn}</svg>')
+
+
 def strip(claim: Mapping[str, Any]) -> Safe | None:
     """A claim's interval as a line around zero, for a table row; None where there is no interval."""
     mean, low, high = claim['mean'], claim['low'], claim['high']

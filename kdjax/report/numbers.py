@@ -23,6 +23,7 @@ LABELS = {
     'agreement': 'agreement', 'kl': 'KL to teacher', 'kl_to_teacher': 'KL to teacher',
     'frechet': 'Fréchet distance', 'kid': 'KID', 'mmd': 'MMD', 'vendi': 'Vendi score', 'nfe': 'NFE',
     'class_accuracy': 'class accuracy', 'class_nll': 'class NLL', 'in_modes': 'in modes',
+    'fake_error': 'error of the fake score', 'gap_to_teacher': 'gap to the teacher', 'tangent_p95': 'tangent, 95 %',
     'kl_to_data': 'KL(samples to data)', 'kl_from_data': 'KL(data to samples)', 'within_class': 'distance within class',
     'stored_bytes': 'stored bytes',
 }  # fmt: skip
@@ -30,6 +31,7 @@ BETTER = {
     'accuracy': '↑', 'agreement': '↑', 'top5': '↑', 'nll': '↓', 'ece': '↓', 'brier': '↓', 'aurc': '↓',
     'error': '↓', 'kl': '↓', 'kl_to_teacher': '↓', 'loss': '↓', 'frechet': '↓', 'kid': '↓', 'mmd': '↓',
     'class_accuracy': '↑', 'class_nll': '↓', 'precision': '↑', 'recall': '↑', 'coverage': '↑', 'in_modes': '↑',
+    'fake_error': '↓', 'direction_cosine': '↑', 'direction_noise': '↓', 'vendi': '↑',
     'modes': '↑', 'weight_error': '↓', 'kl_to_data': '↓', 'kl_from_data': '↓', 'total_variation': '↓',
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from kdjax.record import VERSION, write_atomically
 from kdjax.report import condensing
 from kdjax.report.atlas import atlas
 from kdjax.report.coverage import Page, entries
-from kdjax.report.detail import Images, detail
+from kdjax.report.detail import Images, Pictures, detail
 from kdjax.report.overview import overview
 from kdjax.report.sweeps import path, sweep_page
 from kdjax.run.sweeps.standing import Standing
@@ -25,6 +25,7 @@ def write_site(
     *,
     experiments: Mapping[str, Mapping[str, Any]],
     images: Images | None = None,
+    pictures: Pictures | None = None,
     sweeps: Sequence[Standing] = (),
     tables: Sequence[Mapping[str, Any]] = (),
 ) -> list[Path]:
@@ -33,7 +34,8 @@ def write_site(
     Records on condensed sets, and `tables`, those of `kdjax condense --table`, share one page more, condensing.html.
     records: as `kdjax.record.load` reads them. experiments: family/name -> {docstring, systems, command},
     verified or not. images: `images(dataset, indices)` -> [N, H, W, C] of the test split, or None where the
-    data are not here. The same input gives the same bytes. Raises `UserError` for a record of another
+    data are not here. pictures: `pictures(address)` -> what a verification has kept, or None where the store has it
+    not. The same input gives the same bytes. Raises `UserError` for a record of another
     version and for a system that the catalogue does not have.
     """
     pages = _pages(records, experiments)
@@ -41,7 +43,7 @@ def write_site(
     sets = [*tables, *(p.record for p in pages if p.record and condensing.is_condensed(p.record))]
     texts = {'index.html': overview(pages, rows, sweeps, sets), 'atlas.html': atlas(rows), 'site.css': _stylesheet()}
     texts |= {condensing.PATH: condensing.condensing_page(sets)} if sets else {}
-    texts |= {p.path: detail(p, images) for p in pages if p.record}
+    texts |= {p.path: detail(p, images, pictures) for p in pages if p.record}
     texts |= {path(s): sweep_page(s) for s in sweeps}
     for name, text in texts.items():
         write_atomically(out / name, text)

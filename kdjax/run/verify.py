@@ -14,7 +14,7 @@ from kdjax.errors import UserError, unknown
 from kdjax.experiment import Arm, Experiment
 from kdjax.metrics.calibration import confidences, reliability
 from kdjax.record import VERSION, judge, overall
-from kdjax.run import identity
+from kdjax.run import identity, pictures
 from kdjax.run.fit import Events
 from kdjax.run.layout import Layout, single
 from kdjax.run.stages import EVENTS, Executor, said_seeds
@@ -93,6 +93,7 @@ def _record(asked: Verification, arms: Mapping[str, Arm], done, seeds: list[int]
         'claims': claims,
         'verdict': overall(claims),
         'disagreements': _disagreements(arms, done, asked.split, seeds[0], executor),
+        **_pictures(asked, arms, done, seeds[0], executor),
         'identity': {
             'code': identity.code(asked.module),
             'config': identity.digest(config),
@@ -104,6 +105,13 @@ def _record(asked: Verification, arms: Mapping[str, Arm], done, seeds: list[int]
             **({'seeds_at_once': executor.places} if executor.places > 1 else {}),
         },
     }
+
+
+def _pictures(asked: Verification, arms: Mapping[str, Arm], done, seed: int, executor: Executor) -> dict[str, str]:
+    """Where the store has samples of the first seed, of experiments whose arms make points or pictures."""
+    stages, first = {name: arm.stage for name, arm in arms.items()}, {name: made[0] for name, made in done.items()}
+    address = pictures.keep(asked.config, stages, first, split=asked.split, seed=seed, executor=executor)
+    return {'pictures': address} if address else {}
 
 
 def _metric(summaries: Mapping[str, Any], arm: str, metric: str) -> list[float]:
@@ -144,7 +152,11 @@ def _calibration(artifacts: list[Artifact], split: str) -> dict[str, list[float 
 
 def _disagreements(arms: Mapping[str, Arm], done, split: str, seed: int, executor: Executor) -> list[dict[str, Any]]:
     """Test examples on which the teacher and some arm's first student differ, those with most dissent first."""
-    trained = {name: arm.stage for name, arm in arms.items() if isinstance(arm.stage, Train)}
+    trained = {
+        name: arm.stage
+        for name, arm in arms.items()
+        if isinstance(arm.stage, Train) and 'student' in done[name][0].arrays['predictions'][split]
+    }
     reference = next((executor.reference(stage, seed) for stage in trained.values() if stage.reference), None)
     if reference is None:
         return []

@@ -1,0 +1,93 @@
+"""What the generators of a verification made, kept in the store for the report: a record holds numbers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from kdjax.run import identity
+from kdjax.run.group import distributed
+from kdjax.run.stages import Executor
+from kdjax.stage import Artifact, Output, Train
+
+SAMPLE, SCENE = 'sample', 'picture'
+"""What evaluation calls samples, `sample_4` those of four steps, and what it calls pictures of scenes."""
+
+
+def keep(
+    task: Any, stages: Mapping[str, Any], done: Mapping[str, Artifact], *, split: str, seed: int, executor: Executor
+) -> str | None:
+    """Keep a few samples of every arm, and the teacher's from the same noise; returns their address in the store.
+
+    task: the configuration of the experiment. stages, done: the last stage of every arm, and what it left at `seed`.
+    None where no arm makes points or pictures.
+    """
+    made = {name: found for name, artifact in done.items() if (found := _made(artifact, split))}
+    if not made:
+        return None
+    address = identity.digest({
+        'pictures': {name: done[name].digest for name in made}, 'split': split, 'code': identity.code(__name__)
+    })  # fmt: skip
+    if distributed.is_writer() and not executor.store.has(address):
+        learned = {name: (stages[name], done[name]) for name in made if isinstance(stages[name], Train)}
+        arrays, info = _pictures(task, made, learned, split, seed, executor)
+        executor.store.put(address, arrays, info)
+    return address
+
+
+def _made(artifact: Artifact, split: str) -> dict[str, np.ndarray]:
+    """Samples `[rows, 2]` or `[rows, height, width, channels]` of an arm, by name."""
+    arrays = artifact.arrays
+    said = arrays.get('predictions', {}).get(split, {})
+    found = {name: values for name, values in said.items() if name.partition('_')[0] == SAMPLE}
+    if SCENE in said:
+        found = {SAMPLE: said[SCENE]}
+    if not found and isinstance(drawn := arrays.get('samples'), Mapping) and split in drawn:
+        found = {SAMPLE: drawn[split]}
+    return {name: np.asarray(values) for name, values in found.items() if _is_seen(values)}
+
+
+def _is_seen(values: Any) -> bool:
+    return np.ndim(values) == 4 or (np.ndim(values) == 2 and np.shape(values)[1] == 2)
+
+
+def _pictures(
+    task: Any,
+    made: Mapping[str, Mapping[str, np.ndarray]],
+    learned: Mapping[str, tuple[Train, Artifact]],
+    split: str,
+    seed: int,
+    executor: Executor,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    from kdjax.tasks import pictures  # every task of generators, of which other verifications need none
+
+    source = task.data[split]
+    label = _labels(source, [artifact for _, artifact in learned.values()], split)
+    rows = pictures.rows_shown(next(iter(next(iter(made.values())).values())), label)
+    arms = {arm: {n: pictures.as_seen(task, x[rows]) for n, x in found.items()} for arm, found in made.items()}
+    arrays: dict[str, Any] = {'arms': arms, 'label': label[rows]}
+    if not learned:
+        return arrays, {'seed': seed}
+
+    def read(output: Output) -> Any:
+        return output.of(executor.store.get(executor.digest(output.stage, seed)).arrays)
+
+    student = next(iter(learned.values()))[1].arrays['variables']['student']
+    teachers = tuple(stage.inputs['teacher'] for stage, _ in learned.values() if 'teacher' in stage.inputs)
+    shown = pictures.Shown(source.take(rows), jax.random.key(seed), student, teachers, read)
+    if (taught := pictures.of_teacher(task, shown)) is None:
+        return arrays, {'seed': seed}
+    return arrays | {'teacher': pictures.as_seen(task, taught[0])}, {'seed': seed, 'teacher': taught[1]}
+
+
+def _labels(source: Any, learned: Sequence[Artifact], split: str) -> np.ndarray:
+    """The condition of each row where arms are told one that is not its label, else its label."""
+    for artifact in learned:
+        said = artifact.arrays['predictions'][split]
+        if 'condition' in said:
+            return np.asarray(said['condition'])
+    rows = source.take(np.arange(len(source)))
+    return np.asarray(rows['label']) if 'label' in rows else np.zeros(len(source), np.int32)

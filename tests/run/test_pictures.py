@@ -1,0 +1,73 @@
+"""What a verification keeps to look at: samples of its arms, and the teacher's from the noise that they had."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kdjax import losses
+from kdjax.diffusion.solvers import DPMSolver
+from kdjax.experiment import Experiment
+from kdjax.objectives import term
+from kdjax.run import pictures
+from kdjax.run.stages import Executor
+from kdjax.run.store import Store
+from kdjax.run.verify import Verification, verify
+from kdjax.stage import Artifact, Compute
+from kdjax.tasks.mixtures_2d import Mixtures2D
+from kdjax.tasks.pictures import as_seen, rows_shown
+from kdjax.tasks.sprites import MultiViewSprites
+
+TASK = Mixtures2D(rows=64, evaluation_rows=64, student='points-4-1', teacher='points-4-1', batch=8, evaluations=1)
+
+
+def arms(task):
+    """A student whose samples are the noise that it was given, and a sampler."""
+
+    def drawn(inputs, *, key):
+        metrics = {'kl_to_data': 1.0}
+        return {'samples': {'test': np.ones((64, 2))}}, {'metrics': {'test': metrics, 'validation': metrics}}
+
+    objective = term(losses.hint_mse, 'student', 'batch.data')
+    return {
+        'idle': task.arm(objective, steps=1, evaluates=lambda view: {'sample': view['batch.noise']}),
+        'drawn': Compute(name='drawn', module='tiny', config={}, call=drawn, data=task.data),
+    }
+
+
+@pytest.fixture(scope='module')
+def kept(tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp('store'))
+    experiment = Experiment(title='', config=TASK, arms=arms, claims=('idle > drawn on kl_to_data',))
+    record = verify(Verification('a/b', 'tiny', experiment, TASK, 1, first_seed=3), store=store)
+    return store.get(record['pictures'])
+
+
+def test_samples_of_every_arm_are_kept(kept):
+    assert set(kept.arrays['arms']) == {'idle', 'drawn'}
+    assert kept.arrays['arms']['idle']['sample'].shape == kept.arrays['arms']['drawn']['sample'].shape == (64, 2)
+    assert kept.info == {'seed': 3, 'teacher': 'the exact score of the data, 35 evaluations'}
+
+
+def test_the_teacher_begins_from_the_noise_that_the_arms_had(kept):
+    """Another solver, from the noise that the student has shown, ends where the teacher does."""
+    noise, label = (jnp.asarray(x) for x in (kept.arrays['arms']['idle']['sample'], kept.arrays['label']))
+    times = jnp.linspace(1.0, 0.0, 41)
+    made = DPMSolver()(TASK.exact_denoiser(), TASK.schedule.prior(noise), times, label)
+    apart = np.linalg.norm(np.asarray(made) - kept.arrays['teacher'], axis=1)
+    assert np.median(apart) < 0.02
+
+
+def test_pictures_are_kept_of_each_condition_and_points_as_they_come():
+    assert rows_shown(np.zeros((20, 1, 1, 1)), np.tile([3, 5], 10)).tolist() == list(range(16))
+    assert rows_shown(np.zeros((700, 2)), np.zeros(700)).tolist() == list(range(512))
+
+
+def test_pictures_are_as_light_as_the_data():
+    shades = np.array([-1.0, 1.0, 9.0, np.nan]).reshape(4, 1, 1, 1)
+    assert as_seen(MultiViewSprites(), shades).ravel().tolist() == [0, 255, 255, 128]
+
+
+def test_arms_without_points_or_pictures_keep_nothing(tmp_path):
+    logits = Artifact({'predictions': {'test': {'student': np.zeros((4, 2)), 'label': np.zeros(4)}}}, {})
+    executor = Executor(Store(tmp_path), module='tiny')
+    assert pictures.keep(None, {'kd': None}, {'kd': logits}, split='test', seed=0, executor=executor) is None
