@@ -31,6 +31,7 @@ from kdjax.renderers import named_renderer
 from kdjax.stage import Train
 from kdjax.streams import stream
 from kdjax.tasks.scenes import costed_on, marginals, measure_scenes, scenes
+from kdjax.tasks.score_arms import ScoreArms
 from kdjax.tasks.task import Bound, Task, Trained, cost
 from kdjax.view import View
 
@@ -40,11 +41,11 @@ DROPPED = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
-class MultiViewSprites(Task):
+class MultiViewSprites(ScoreArms, Task):
     """What every experiment on scenes can be told.
 
     student: a renderer, named as in `renderers.named_renderer`; teacher: the prior, as in `named_denoiser`; judge: the
-    classifier that nobody trains on, as in `models.named`. particles: scenes of each class.
+    classifier that nobody trains on, as in `models.named`. particles: scenes of each class. scale: of the guidance.
     """
 
     reads: ClassVar[tuple[str, ...]] = ('batch.label', 'batch.particle', 'batch.azimuth', 'batch.elevation')
@@ -64,6 +65,7 @@ class MultiViewSprites(Task):
     particles: int = 4
     examples: int = 4096
     evaluation_examples: int = 768
+    scale: float = 7.5
 
     # What there is.
 
@@ -82,6 +84,10 @@ class MultiViewSprites(Task):
     def conditions(self) -> int:
         """Pairs of class and view, numbered class * views + view; the null condition is this number."""
         return self.data.classes * self.views
+
+    @property
+    def null(self) -> int:
+        return self.conditions
 
     def model(self, spec: str) -> Model:
         """Scenes of a renderer."""
@@ -124,6 +130,9 @@ class MultiViewSprites(Task):
             self.teacher_steps, self.teacher_learning_rate,
         ).prior('prior', self.data, model, self.schedule, self.denoising_example())  # fmt: skip
         return Trained(model, stage['variables']['student'])
+
+    def taught_by(self) -> Bound:
+        return self.live_teacher()
 
     def live_teacher(self, trained: Trained | None = None, *, name: str = 'teacher') -> Bound:
         trained = trained or self.trained_teacher
