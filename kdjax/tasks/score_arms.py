@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from kdjax.algorithms.scores import ScoreDistillation, Times, uniform
 from kdjax.diffusion import Guidance
 from kdjax.objectives import Objective
 from kdjax.stage import Train
-from kdjax.tasks.task import Bound
 
 
 class ScoreArms:
-    """Before a task among the bases, which says `denoiser`, `null`, `scale` of the guidance and who teaches.
+    """Before a task among the bases, which says `denoiser`, `null`, the `scale` of guidance and `distilled`.
 
     No dataclass: it would bring defaults along, over those of the task.
     """
 
-    def taught_by(self) -> Bound:
-        """The prior, called as `'teacher()'`."""
+    def distilled(self, method: ScoreDistillation | None = None, **addresses: Any) -> Train:
+        """An arm whose particles follow a method, for its steps. addresses: of `ScoreDistillation.objective`."""
         raise NotImplementedError
 
     def addresses(self) -> dict[str, Any]:
@@ -36,17 +34,6 @@ class ScoreArms:
 
     def objective(self, method: ScoreDistillation, **addresses: Any) -> Objective:
         return method.objective(self.denoiser, self.null, **self.addresses(), **addresses)  # type: ignore[attr-defined]
-
-    def distilled(self, method: ScoreDistillation | None = None, *, calls: int = 2, **addresses: Any) -> Train:
-        """An arm whose particles follow a method, for its steps.
-
-        calls: how often a step asks a prior that costs something, for the cost table. addresses: of
-        `ScoreDistillation.objective`.
-        """
-        method, teacher = method or self.method(), self.taught_by()
-        player = self.player(self.objective(method, **addresses), steps=method.steps)  # type: ignore[attr-defined]
-        player = dataclasses.replace(player, calls={'teacher': calls} if teacher.models else {})
-        return self.play({'student': player}, {'teacher': teacher}, steps=method.steps)  # type: ignore[attr-defined]
 
     def sds(self, *, times: Times | None = None, scale: float | None = None, **choices: Any) -> Train:
         """The baselines: SDS at uniform times, or at others such as `annealed()`."""

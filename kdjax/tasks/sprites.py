@@ -19,6 +19,7 @@ import optax
 from kdjax import losses, teachers
 from kdjax.algorithms import Player, play
 from kdjax.algorithms.players import Evaluates, Prepare
+from kdjax.algorithms.scores import ScoreDistillation
 from kdjax.data.augment import prepare
 from kdjax.data.sprites import DISTANCE, ELEVATIONS, FIELD_OF_VIEW, Sprites, sprites
 from kdjax.diffusion import Cosine, Denoiser, Guidance, Schedule, over, weights
@@ -131,9 +132,6 @@ class MultiViewSprites(ScoreArms, Task):
         ).prior('prior', self.data, model, self.schedule, self.denoising_example())  # fmt: skip
         return Trained(model, stage['variables']['student'])
 
-    def taught_by(self) -> Bound:
-        return self.live_teacher()
-
     def live_teacher(self, trained: Trained | None = None, *, name: str = 'teacher') -> Bound:
         trained = trained or self.trained_teacher
         teacher = teachers.live(trained.model, weights=name, reads=('batch.x_t', 'batch.t', 'batch.condition'))
@@ -160,6 +158,14 @@ class MultiViewSprites(ScoreArms, Task):
 
     def measure(self) -> Callable[..., dict[str, float]]:
         return functools.partial(_measure, views=self.views)
+
+    def distilled(self, method: ScoreDistillation | None = None, *, calls: int = 2, **addresses: Any) -> Train:
+        """An arm whose scenes follow a method, for its steps. calls: of the prior in a step, for the cost table."""
+        method = method or self.method()
+        player = dataclasses.replace(
+            self.player(self.objective(method, **addresses), steps=method.steps), calls={'teacher': calls}
+        )
+        return self.play({'student': player}, {'teacher': self.live_teacher()}, steps=method.steps)
 
     def play(self, players: Mapping[str, Player], bound: Mapping[str, Bound] | None = None, **options: Any) -> Train:
         """As `Task.play`. Raises UserError on a batch that does not hold every scene equally often."""
