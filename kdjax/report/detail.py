@@ -118,7 +118,7 @@ def _metrics(record: Mapping[str, Any]) -> Safe:
 
 def _samples(record: Mapping[str, Any], pictures: Pictures | None) -> Safe | None:
     kept = pictures(record['pictures']) if pictures is not None and 'pictures' in record else None
-    return samples(kept, record['split']) if kept is not None else None
+    return samples(kept, record['split'], record['arms']) if kept is not None else None
 
 
 def _beside(record: Mapping[str, Any]) -> list[Safe]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from kdjax.report import figures
@@ -14,17 +16,20 @@ from kdjax.tasks.digit_diffusion import sample_grid
 TEACHER = 'teacher'
 
 
-def samples(kept: Artifact, split: str) -> Safe:
-    """Samples of every arm: points over the teacher's, or pictures, one row for each label."""
+def samples(kept: Artifact, split: str, arms: Iterable[str]) -> Safe:
+    """Samples of every arm: points over the teacher's, or pictures, one row for each label.
+
+    arms: all of the record, in the order that gives them their colours.
+    """
     arrays, seed = kept.arrays, kept.info.get('seed')
+    places = {arm: i for i, arm in enumerate(arms)}
     panels = [
         (arm, f'{arm}{_which(name)}', np.asarray(x))
-        for arm, named in arrays['arms'].items()
-        for name, x in named.items()
+        for arm in sorted(arrays['arms'], key=places.__getitem__)
+        for name, x in sorted(arrays['arms'][arm].items())
     ]
     first = panels[0][2]
     taught = np.asarray(arrays[TEACHER]) if TEACHER in arrays else first[:0]
-    places = {arm: i for i, arm in enumerate(arrays['arms'])}
     if first.ndim == 2:
         whole = taught if len(taught) else first
         reach = 1.25 * float(np.abs(whole[np.isfinite(whole).all(axis=1)]).max(initial=1e-6))

@@ -26,7 +26,7 @@ def points(*arms, teacher=True):
 def test_points_lie_over_those_of_the_teacher_and_none_is_drawn_outside():
     kept = points('dmd', 'sid')
     kept.arrays['arms']['sid']['sample'][:3] = [[1e9, 0], [np.nan, 0], [0, np.inf]]
-    html = samples(kept, 'test')
+    html = samples(kept, 'test', ['dmd', 'sid'])
     assert [len(re.findall('M', path)) for path in re.findall(r'<path d="([^"]*)"', html)] == [9, 9, 9, 6]
     assert 'In grey: the exact score, from the noise that every arm' in html and 'seed 4' in html
     places = np.array(re.findall(r'M([-\d.]+) ([-\d.]+)h0', html), float)
@@ -36,7 +36,7 @@ def test_points_lie_over_those_of_the_teacher_and_none_is_drawn_outside():
 def test_up_is_up():
     kept = points('dmd', teacher=False)
     kept.arrays['arms']['dmd']['sample'] = np.array([[0.5, 1.0]])
-    ((x, y),) = re.findall(r'M([-\d.]+) ([-\d.]+)h0', samples(kept, 'test'))
+    ((x, y),) = re.findall(r'M([-\d.]+) ([-\d.]+)h0', samples(kept, 'test', ['dmd', 'sid']))
     assert float(x) > 100 > float(y)
 
 
@@ -44,9 +44,8 @@ def test_pictures_stand_in_a_row_for_each_condition_the_teacher_first():
     label = np.array([8, 0, 8])
     made = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.full((1, 2, 2, 1), 50, np.uint8)
     arms = {'cfd': {'sample': made, 'sample_4': made}}
-    html = samples(
-        Artifact({'arms': arms, 'label': label, 'teacher': made}, {'seed': 0, 'teacher': 'the prior'}), 'test'
-    )
+    kept = Artifact({'arms': arms, 'label': label, 'teacher': made}, {'seed': 0, 'teacher': 'the prior'})
+    html = samples(kept, 'test', arms)
     assert re.findall(r'class="title">([^<]*)<', html) == ['teacher', 'cfd', 'cfd, 4 steps']
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(re.findall(r'base64,([^"]*)"', html)[1]))))
     assert pixels[::2, ::2].tolist() == [[50] + 7 * [0], [0, 100] + 6 * [0]]
