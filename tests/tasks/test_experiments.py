@@ -70,7 +70,9 @@ def test_every_arm_traces_from_end_to_end(resolved):
             continue
         arrays, metrics = abstract.train(arm.stage)
         said = arrays['predictions']['test']
-        assert {'student', 'sample', 'picture'} & set(said) or set(said) >= TOKENS, f'{name} evaluates neither samples, pictures nor tokens'
+        assert {'student', 'sample', 'picture'} & set(said) or set(said) >= TOKENS, (
+            f'{name} evaluates neither samples, pictures nor tokens'
+        )
         assert {m.shape for m in metrics.values()} == {()}, f'{name} logs something that is no scalar'
         if arm.stage.reference is not None:
             reference = abstract.read(arm.stage.reference)
