@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import Any
 
 from kdjax.algorithms.scores import ScoreDistillation, Times, uniform
@@ -10,15 +11,15 @@ from kdjax.objectives import Objective
 from kdjax.stage import Train
 
 
-class ScoreArms:
+class ScoreArms(abc.ABC):
     """Before a task among the bases, which says `denoiser`, `null`, the `scale` of guidance and `distilled`.
 
     No dataclass: it would bring defaults along, over those of the task.
     """
 
+    @abc.abstractmethod
     def distilled(self, method: ScoreDistillation | None = None, **addresses: Any) -> Train:
         """An arm whose particles follow a method, for its steps. addresses: of `ScoreDistillation.objective`."""
-        raise NotImplementedError
 
     def addresses(self) -> dict[str, Any]:
         """Where a method finds what every arm has, see `algorithms.scores.reads`."""
