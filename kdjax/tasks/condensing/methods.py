@@ -6,7 +6,18 @@ from collections.abc import Callable
 
 from kdjax.errors import unknown
 from kdjax.tasks.condensed_images import CondensedImages
-from kdjax.tasks.condensing import cropped, fyi, matched, recovered, scored, selected, trajectories
+from kdjax.tasks.condensing import (
+    cropped,
+    datadam,
+    dream,
+    fyi,
+    matched,
+    ncfm,
+    recovered,
+    scored,
+    selected,
+    trajectories,
+)
 from kdjax.tasks.condensing.method import Made
 
 Method = Callable[[CondensedImages], Made]
@@ -17,10 +28,13 @@ METHODS: dict[str, Method] = {
     'herding': selected.herding,
     'k_center': selected.k_center,
     'graph_cut': selected.graph_cut,
+    'el2n': scored.el2n,
     'dc': matched.dc,
     'dsa': matched.dsa,
     'dm': matched.dm,
-    'el2n': scored.el2n,
+    'datadam': datadam.datadam,
+    'ncfm': ncfm.ncfm,
+    'dream': dream.dream,
     'fyi': fyi.fyi,
     'mtt': trajectories.mtt,
     'ftd': trajectories.ftd,
