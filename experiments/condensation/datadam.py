@@ -22,7 +22,7 @@ import functools
 
 from kdjax.experiment import Experiment
 from kdjax.tasks.condensed_images import CondensedImages
-from kdjax.tasks.condensing.arms import arms_at
+from kdjax.tasks.condensing.arms import Way, arms_at
 from kdjax.tasks.condensing.datadam import datadam
 from kdjax.tasks.condensing.repeated import without_replacement
 
@@ -34,7 +34,7 @@ class DataDAM(CondensedImages):
 
 
 def arms(task: DataDAM):
-    ways = {
+    ways: dict[str, Way] = {
         'datadam': datadam,
         'datadam_p1': functools.partial(datadam, power=1, name='datadam_p1'),
         'attention': functools.partial(datadam, embedding=0, name='attention'),

@@ -23,7 +23,7 @@ import functools
 
 from kdjax.experiment import Experiment
 from kdjax.tasks.condensed_images import CondensedImages
-from kdjax.tasks.condensing.arms import arms_at
+from kdjax.tasks.condensing.arms import Way, arms_at
 from kdjax.tasks.condensing.ncfm import ncfm
 from kdjax.tasks.condensing.repeated import without_replacement
 
@@ -35,7 +35,7 @@ class NCFM(CondensedImages):
 
 
 def arms(task: NCFM):
-    ways = {
+    ways: dict[str, Way] = {
         'ncfm': ncfm,
         'ncfm_learned': functools.partial(ncfm, learned_frequencies=True, name='ncfm_learned'),
         'rs2': without_replacement,

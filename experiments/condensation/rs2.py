@@ -20,7 +20,7 @@ import dataclasses
 
 from kdjax.experiment import Experiment
 from kdjax.tasks.condensed_images import CondensedImages
-from kdjax.tasks.condensing.arms import arms_at
+from kdjax.tasks.condensing.arms import Way, arms_at
 from kdjax.tasks.condensing.repeated import with_replacement, without_replacement
 from kdjax.tasks.condensing.scored import el2n
 
@@ -36,7 +36,7 @@ class RS2(CondensedImages):
 
 
 def arms(task: RS2):
-    drawn = {'rs2': without_replacement, 'rs2_with': with_replacement, 'el2n': el2n}
+    drawn: dict[str, Way] = {'rs2': without_replacement, 'rs2_with': with_replacement, 'el2n': el2n}
     names = ('random', 'k_means', 'herding', 'k_center', 'graph_cut', 'dm')
     return arms_at(task, SIZES, *names, **drawn)
 

@@ -11,6 +11,7 @@ from kdjax.algorithms import Player, play
 from kdjax.algorithms.condensation import frequencies, matching, pretrained, targets
 from kdjax.algorithms.condensation.sets import by_part, synthetic_set
 from kdjax.errors import UserError
+from kdjax.models.frequency_sampler import frequency_sampler
 from kdjax.models.model import Outputs, from_functions
 from kdjax.objectives import Part, learned, term
 from kdjax.view import View
@@ -55,7 +56,7 @@ def test_calibration_is_the_cross_entropy_of_a_constant_network():
 
 def test_a_sampler_scales_frequencies_by_up_to_two():
     drawn = frequencies.normal_frequencies(64, 5).apply({}, {}, View({}, {}, 0), key=KEY)
-    model = frequencies.sampler(drawn.prediction, drawn.taps['noise'])
+    model = frequency_sampler(drawn.prediction, drawn.taps['noise'])
     variables = model.init(KEY, None)
     said, _ = model.apply(variables, (drawn.prediction, 3 * drawn.taps['noise']), key=KEY, train=True)
     scale = np.asarray(said.prediction / drawn.prediction)
@@ -74,7 +75,7 @@ def test_the_sampler_of_a_game_climbs_while_the_set_descends():
     def against(images, real, at, *, key):
         return distance(images, real, matching.ascending(at), key=key)
 
-    objective = learned(Part('sampler', frequencies.sampler, ('batch.frequencies', 'batch.noise')))
+    objective = learned(Part('sampler', frequency_sampler, ('batch.frequencies', 'batch.noise')))
     player = Player(
         synthetic_set(IMAGE, classes=CLASSES, per_class=2),
         objective + term(against, 'synthetic', 'batch.image', 'sampler'),
@@ -91,7 +92,7 @@ def test_the_sampler_of_a_game_climbs_while_the_set_descends():
         state = algorithm.init(KEY, {}, batch)
         after, _ = algorithm.step(state, {}, batch, KEY)
         old, new = state['variables'], after['variables']
-        build = frequencies.sampler(drawn.prediction, drawn.taps['noise'])
+        build = frequency_sampler(drawn.prediction, drawn.taps['noise'])
 
         def value(images, sampler):
             at, _ = build.apply(sampler, (drawn.prediction, drawn.taps['noise']), key=KEY, train=True)

@@ -9,17 +9,17 @@ from kdjax.tasks.condensed_images import CondensedImages
 from kdjax.tasks.condensing.method import Made
 from kdjax.tasks.condensing.methods import method
 
-Ways = Callable[[CondensedImages], Made | Train]
+Way = Callable[[CondensedImages], Made | Train]
 """A method, or a measured arm of its own (`repeated.without_replacement`)."""
 
 
-def arms_at(task: CondensedImages, sizes: Sequence[int], *names: str, **others: Ways) -> dict[str, Train]:
+def arms_at(task: CondensedImages, sizes: Sequence[int], *names: str, **others: Way) -> dict[str, Train]:
     """The measured arm `NAME_SIZE` of every method at every size (images of each class).
 
     names: of `methods.METHODS`; others: further ones, under the name that they are given here.
     Raises UserError on a name that no method has.
     """
-    ways: dict[str, Ways] = {**{name: method(name) for name in names}, **others}
+    ways: dict[str, Way] = {**{name: method(name) for name in names}, **others}
     arms = {}
     for size in sizes:
         own = task.at(size)

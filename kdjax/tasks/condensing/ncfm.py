@@ -13,6 +13,7 @@ from kdjax.algorithms.condensation import frequencies, matching
 from kdjax.algorithms.condensation.mosaics import decoded, repeated_labels
 from kdjax.algorithms.condensation.pretrained import between, calibration
 from kdjax.algorithms.condensation.sets import by_part, within
+from kdjax.models.frequency_sampler import frequency_sampler
 from kdjax.objectives import Objective, Part, learned, term
 from kdjax.tasks.condensed_images import CondensedImages
 from kdjax.tasks.condensing.experts import pretrained
@@ -84,7 +85,7 @@ def _functions(learned_frequencies: bool, options: dict[str, Any]) -> Objective:
     where = 'synthetic', 'batch.image', 'network'
     if not learned_frequencies:
         return term(_characteristic, *where, 'frequencies', name='ncfm', **options)
-    part = Part(SAMPLER, frequencies.sampler, ('frequencies', 'frequencies.noise'))
+    part = Part(SAMPLER, frequency_sampler, ('frequencies', 'frequencies.noise'))
     return learned(part) + term(_against, *where, SAMPLER, name='ncfm', **options)
 
 
