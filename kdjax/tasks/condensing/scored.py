@@ -11,11 +11,11 @@ import numpy as np
 
 from kdjax.algorithms.condensation.sets import started
 from kdjax.data import selection
-from kdjax.data.augment import prepare
 from kdjax.data.dataset import ImageDataset
 from kdjax.models.model import Model
 from kdjax.stage import Compute, Output
 from kdjax.tasks.condensed_images import CondensedImages
+from kdjax.tasks.condensing.all_images import set_shapes, training_images
 from kdjax.tasks.condensing.experts import pretrained
 from kdjax.tasks.condensing.method import Made
 
@@ -36,15 +36,13 @@ def el2n(task: CondensedImages, *, networks: int = 10, epochs: int = 20, after: 
         name=f'chosen_el2n_{task.per_class}' + '_least' * (not largest), module=__name__, config=config,
         inputs={'experts': buffer}, data=task.data,
         call=functools.partial(_choose, task.matched(), task.data, task.per_class, after, largest),
-        shapes=functools.partial(_shapes, task.set_model()),
+        shapes=functools.partial(set_shapes, task.set_model()),
     )  # fmt: skip
     return Made(Output(task.once(stage)))
 
 
 def _choose(model: Model, source: ImageDataset, per_class: int, after: int, largest: bool, inputs: Any, *, key: Any):
-    train = source['train'].take(np.arange(len(source['train'])))
-    images = prepare(jnp.asarray(train['image']), mean=source.mean, std=source.std)
-    labels = np.asarray(train['label'])
+    images, labels = training_images(source)
 
     @jax.jit
     def said(params: Any) -> jax.Array:
@@ -58,8 +56,3 @@ def _choose(model: Model, source: ImageDataset, per_class: int, after: int, larg
     sizes: dict[str, Any] = {'classes': source.classes, 'per_class': per_class}
     rows = selection.by_score(scores, labels, largest=largest, **sizes)
     return started(images[jnp.asarray(rows)])
-
-
-def _shapes(model: Model, inputs: Any) -> Any:
-    del inputs
-    return jax.eval_shape(lambda: model.init(jax.random.key(0), None))
