@@ -1,10 +1,13 @@
 """What a verification keeps to look at: samples of its arms, and the teacher's from the noise that they had."""
 
+import types
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from kdjax import losses
+from kdjax.data.dataset import ArraySource
 from kdjax.diffusion.solvers import DPMSolver
 from kdjax.experiment import Experiment
 from kdjax.objectives import term
@@ -42,12 +45,14 @@ def kept(tmp_path_factory):
     return store.get(record['pictures'])
 
 
+@pytest.mark.slow
 def test_samples_of_every_arm_are_kept(kept):
     assert set(kept.arrays['arms']) == {'idle', 'drawn'}
     assert kept.arrays['arms']['idle']['sample'].shape == kept.arrays['arms']['drawn']['sample'].shape == (64, 2)
     assert kept.info == {'seed': 3, 'teacher': 'the exact score of the data, 35 evaluations'}
 
 
+@pytest.mark.slow
 def test_the_teacher_begins_from_the_noise_that_the_arms_had(kept):
     """Another solver, from the noise that the student has shown, ends where the teacher does."""
     noise, label = (jnp.asarray(x) for x in (kept.arrays['arms']['idle']['sample'], kept.arrays['label']))
@@ -65,6 +70,30 @@ def test_pictures_are_kept_of_each_condition_and_points_as_they_come():
 def test_pictures_are_as_light_as_the_data():
     shades = np.array([-1.0, 1.0, 9.0, np.nan]).reshape(4, 1, 1, 1)
     assert as_seen(MultiViewSprites(), shades).ravel().tolist() == [0, 255, 255, 128]
+
+
+def test_samples_of_several_steps_of_samplers_and_pictures_of_scenes_are_kept(tmp_path):
+    """In a task that nobody knows, whose teacher is not asked."""
+    rng = np.random.default_rng(0)
+    points, scenes = rng.normal(size=(9, 2)), rng.uniform(size=(9, 2, 2, 1))
+    executor, label = Executor(Store(tmp_path), module='tiny'), np.arange(9, dtype=np.int32) % 3
+    task = types.SimpleNamespace(data={'test': ArraySource({'label': label})})
+
+    def found(**arrays):
+        done = {name: Artifact(made, {}, name) for name, made in arrays.items()}
+        address = pictures.keep(task, dict.fromkeys(done), done, split='test', seed=0, executor=executor)
+        return executor.store.get(address)
+
+    flat = found(
+        few={'predictions': {'test': {'sample': points, 'sample_4': points}}}, heun={'samples': {'test': points}}
+    )
+    assert {name: set(made) for name, made in flat.arrays['arms'].items()} == {
+        'few': {'sample', 'sample_4'}, 'heun': {'sample'}
+    }  # fmt: skip
+    np.testing.assert_allclose(flat.arrays['arms']['few']['sample_4'], points, rtol=1e-6)
+    seen = found(sds={'predictions': {'test': {'picture': scenes, 'label': label}}})
+    np.testing.assert_allclose(seen.arrays['arms']['sds']['sample'] / 255, scenes, atol=0.002)
+    assert 'teacher' not in seen.arrays and seen.info == {'seed': 0}
 
 
 def test_arms_without_points_or_pictures_keep_nothing(tmp_path):
