@@ -51,7 +51,7 @@ def arms(task: CDA):
 
         def recovered(name, kind='constant', least=task.least, sized=sized):
             recover = Recover(task.recover_rate, task.statistics, least=least, curriculum=kind)
-            return sre2l(sized, recover=recover, name=name)
+            return sre2l(sized, recover=recover, squeezed=task.teacher, name=name)
 
         made = {'random': random(sized), 'dm': dm(sized), 'rded': rded(sized, least=task.least)}
         made |= {name: recovered(name, kind) for name, kind in kinds.items()}

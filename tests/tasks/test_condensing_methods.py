@@ -47,30 +47,6 @@ class _Tiny:
         return self.norm
 
 
-def along(method, task, **options):
-    return method(task, follow=SHORT, **options)
-
-
-METHODS = {
-    'mtt': functools.partial(along, trajectories.mtt),
-    'ftd': functools.partial(along, trajectories.ftd, radius=0.1),
-    'datm': functools.partial(along, trajectories.datm),
-    'fyi': fyi.fyi,
-    'sre2l': recovered.sre2l,
-    'cda': recovered.cda,
-    'rded': functools.partial(cropped.rded, factor=2),
-}
-
-
-@pytest.mark.parametrize('name', METHODS)
-def test_every_set_traces_and_is_what_it_says(task, name):
-    made = METHODS[name](task)
-    found = Abstract().read(made.set)['params']
-    assert found['image'].shape == (2, 3, 2, 2, 1)
-    assert ('label_logits' in found) == made.soft_labels == (name == 'datm')
-    assert ('log_rate' in found) == (made.rate is not None) == (name in ('mtt', 'ftd', 'datm'))
-
-
 def test_facts_of_a_set_are_numbers(task):
     buffer = trajectories.experts(task, count=2, epochs=2, expert_batch=4)
     made = trajectories.mtt(task, follow=SHORT, buffer=buffer)
@@ -80,7 +56,7 @@ def test_facts_of_a_set_are_numbers(task):
 
 
 def test_recovery_of_a_set_is_that_of_its_images_under_the_crops_of_its_step(task):
-    stage = recovered.cda(task).set.stage
+    stage = recovered.cda(task, squeezed='convnet-4-1').set.stage
     trained = stage.inputs['squeezed'].stage
     assert trained.config['norm'] == 'batch' and trained.config['model'] == 'convnet-4-1'
     model = task.train_teacher('squeezed', 'convnet-4-1', norm='batch').model

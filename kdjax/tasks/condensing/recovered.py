@@ -46,10 +46,11 @@ def sre2l(
     """SRe2L: noise becomes images that the network classifies and whose statistics its batch norms remember.
 
     All images of the set are one batch for the statistics, where the authors' batches are one image for each of 100
-    classes; no random rolls. squeezed: a ConvNet's specification, trained with batch norm; the task's teacher unless
-    given. Source: arXiv 2306.13092, section 3, and its recover_cifar.py (1000 updates).
+    classes; no random rolls. squeezed: a ConvNet's specification, trained with batch norm; of width 32, with as many
+    blocks as suit the images, unless given.
+    Source: arXiv 2306.13092, section 3, and its recover_cifar.py (1000 updates).
     """
-    squeezed = squeezed or task.teacher
+    squeezed = squeezed or f'convnet-32-{_blocks(task)}'
     kind, _, sizes = squeezed.partition('-')
     if kind != 'convnet':
         raise UserError(f"'{squeezed}' cannot be recovered from: name a ConvNet, whose norms are known, convnet-32-3")
@@ -105,6 +106,11 @@ def recovered(
         seen, said, variables, model=model, norms=norms, key=key, weight=recover.weight, first=recover.first,
         crop=least, flip=flip,
     )  # fmt: skip
+
+
+def _blocks(task: CondensedImages) -> int:
+    """Up to 3, as long as the last norm sees 4 x 4 places; 2 for 8x8 digits."""
+    return max(1, min(3, min(task.data.image_shape[:2]).bit_length() - 2))
 
 
 def _read(memory, frozen, view, *, key: jax.Array) -> Outputs:
