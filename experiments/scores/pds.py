@@ -13,7 +13,11 @@ The right edit is known: the mean of b in place of that of a, in the same style 
 The weight s^2 of dds is that of sds; published code has none. All arms make the same steps; those that look at the
 source ask the prior twice as often as sds.
 
-Not verified yet.
+`kdjax verify pds`: a minute and a half on 2 cores. One rate of the particles for all arms, 0.1: of .01, .03, .1 and .3
+on validation it serves `annealed` as well as any; nothing else was tuned. Five seeds, test split, reproduced: pds - dds
+-0.933 [-0.940, -0.926] of to_ideal and pds - dds +0.538 [+0.498, +0.578] of style_kept at the same class; of that a
+falling t gives dds most, pds - dds_annealed -0.051 [-0.072, -0.030] of to_ideal. One step back is what dds is: the
+second step is what holds the picture.
 """
 
 import dataclasses

@@ -15,7 +15,12 @@ weight s / a, and t falling from .98 to .02:
 The prior is exact: ten classes of digits, three modes each (`ExactScenes`). With k the noise that the step before
 predicted, SDI is DDIM: a test. The mean over pixels of the released loss is left out: Adam does not see it.
 
-Not verified yet.
+`kdjax verify sdi`: two minutes on 2 cores. One rate of the particles for all arms, 0.1: of .01, .03, .1 and .3 on
+validation it serves `annealed` as well as any; nothing else was tuned. Five seeds, test split, reproduced: sdi -
+annealed -0.861 [-1.082, -0.640] of energy, sdi - annealed_long -0.997 [-1.231, -0.763] of energy at as many questions
+to the prior, sdi - sdi_one -1.73 [-1.91, -1.54] of energy. Not claimed beforehand: inversion needs no guidance here,
+and noise that is never drawn again is better still at a tenth of the cost, sdi - fixed +0.757 [+0.587, +0.927] of
+energy; it follows the ODE of one seed, as `sampled` does.
 """
 
 import dataclasses
