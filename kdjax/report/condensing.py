@@ -30,10 +30,10 @@ NOTE = (
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """An arm: method and images of a class (None: all real ones), its metrics by seed, its scores by seed."""
+    """An arm: method, images of each class, its metrics by seed, its scores by seed."""
 
     method: str
-    size: int | None
+    size: int
     metrics: Mapping[str, Sequence[float]]
     scores: Mapping[str, Sequence[float]]
     seconds: float
@@ -56,28 +56,29 @@ def students(record: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
 
 
 def rows(record: Mapping[str, Any]) -> list[Row]:
-    """One for each arm that learned from a set or from all images, the small sizes first."""
+    """One for each arm that learned from a set or from all images; small sizes first, all images last in their size."""
     arms, usual = record['arms'], record['config']['per_class']
     made = []
     for arm, summary in arms.items():
-        if (arm != REAL and 'stored_bytes' not in summary['metrics']) or arm.endswith(PLAIN):
-            continue
         found = SIZED.match(arm)
-        name, size = (found['name'], int(found['size'])) if found else (arm, usual)
-        suffix = f'_{size}' if found else ''
-        scores = {} if arm == REAL else _scores(arms, arm, RANDOM + suffix)
-        made.append(Row(name, None if arm == REAL else size, summary['metrics'], scores, summary['cost']['seconds']))
-    return sorted(made, key=lambda row: float('inf') if row.size is None else row.size)
+        name, size, suffix = (found['name'], int(found['size']), f'_{found["size"]}') if found else (arm, usual, '')
+        if name != REAL and 'stored_bytes' not in summary['metrics'] or arm.endswith(PLAIN):
+            continue
+        scores = {} if name == REAL else _scores(arms, arm, suffix)
+        made.append(Row(name, size, summary['metrics'], scores, summary['cost']['seconds']))
+    return sorted(made, key=lambda row: (row.size, row.method == REAL))
 
 
-def _scores(arms: Mapping[str, Any], arm: str, random: str) -> dict[str, list[float]]:
-    """LRS, and ARS where both were measured without augmentation too, by seed; nothing without the arms they need."""
+def _scores(arms: Mapping[str, Any], arm: str, suffix: str) -> dict[str, list[float]]:
+    """Against random images and all images at the same size: LRS, and ARS where both were measured without augmentation too, by seed; nothing without the arms they need."""
 
     def by_seed(name: str, metric: str) -> Sequence[float]:
         return arms.get(name, {}).get('metrics', {}).get(metric, ())
 
     hard, soft = by_seed(arm, 'accuracy'), by_seed(arm, 'soft/accuracy')
-    full, chance = by_seed(REAL, 'accuracy'), by_seed(random, 'soft/accuracy')
+    random = RANDOM + suffix
+    full = by_seed(REAL + suffix, 'accuracy') or by_seed(REAL, 'accuracy')
+    chance = by_seed(random, 'soft/accuracy')
     scores = {}
     if full and chance:
         scores['lrs'] = [
@@ -106,7 +107,7 @@ def cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
         said = [numbers.summary(m, row.metrics.get(m, ())) for metrics in pairs.values() for m in metrics]
         stored = row.metrics.get('stored_bytes')
         body.append([
-            row.method, 'all' if row.size is None else f'{row.size}', *said,
+            row.method, f'{row.size}', *said,
             numbers.size(stored[0] if stored else None),
             *(numbers.summary(name, row.scores.get(name, ())) for name in scores), f'{row.seconds:.1f}',
         ])  # fmt: skip

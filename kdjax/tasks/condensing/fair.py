@@ -7,29 +7,25 @@ from collections.abc import Sequence
 
 from kdjax.stage import Train
 from kdjax.tasks.condensed_images import CondensedImages
+from kdjax.tasks.condensing.arms import arms_at
 from kdjax.tasks.condensing.method import Made
-from kdjax.tasks.condensing.methods import METHODS, method
+from kdjax.tasks.condensing.methods import METHODS
+from kdjax.tasks.condensing.repeated import without_replacement
 
 BASELINES = ('random', 'k_means')
 """At the size of every set that is compared."""
 
 RS2 = 'rs2'
-"""The arm of all real images, as many steps: matched in compute, not in storage."""
+"""All real images for as many steps, in minibatches as large as those of a set: matched in compute, not in storage."""
 
 PLAIN = '_plain'
 """Ends the name of an arm without augmentation."""
 
 
 def by_size(task: CondensedImages, names: Sequence[str], sizes: Sequence[int]) -> dict[str, Train]:
-    """Arms `METHOD_SIZE`, the baselines among them, and `rs2`. Raises UserError on what cannot be made."""
-    arms: dict[str, Train] = {}
-    made_by = {name: method(name) for name in (*BASELINES, *names)}
+    """Arms `METHOD_SIZE`, baselines and RS2 among them. Raises UserError on what cannot be made."""
     task.check_classes(max(sizes))
-    for size in sizes:
-        sized = task.at(size)
-        made = {name: make(sized) for name, make in made_by.items()}
-        arms |= {f'{name}_{size}': sized.measured(one) for name, one in made.items()}
-    return {**arms, RS2: task.on_real_images()}
+    return arms_at(task, sizes, *dict.fromkeys((*BASELINES, *names)), **{RS2: without_replacement})
 
 
 def beside_baselines(task: CondensedImages, name: str, made: Made) -> dict[str, Train]:
@@ -38,5 +34,5 @@ def beside_baselines(task: CondensedImages, name: str, made: Made) -> dict[str, 
     plain = dataclasses.replace(task, crop_padding=0, transfer=())
     plain.share(task)
     compared = {name: made} | {n: METHODS[n](task) for n in BASELINES}
-    arms = {n: task.measured(one) for n, one in compared.items()} | {RS2: task.on_real_images()}
+    arms = {n: task.measured(one) for n, one in compared.items()} | {RS2: without_replacement(task)}
     return arms | {n + PLAIN: plain.measured(compared[n]) for n in dict.fromkeys((name, 'random'))}
