@@ -62,7 +62,7 @@ def rows(record: Mapping[str, Any]) -> list[Row]:
     for arm, summary in arms.items():
         found = SIZED.match(arm)
         name, size, suffix = (found['name'], int(found['size']), f'_{found["size"]}') if found else (arm, usual, '')
-        if name != REAL and 'stored_bytes' not in summary['metrics'] or arm.endswith(PLAIN):
+        if arm.endswith(PLAIN) or (name != REAL and 'stored_bytes' not in summary['metrics']):
             continue
         scores = {} if name == REAL else _scores(arms, arm, suffix)
         made.append(Row(name, size, summary['metrics'], scores, summary['cost']['seconds']))
@@ -70,7 +70,10 @@ def rows(record: Mapping[str, Any]) -> list[Row]:
 
 
 def _scores(arms: Mapping[str, Any], arm: str, suffix: str) -> dict[str, list[float]]:
-    """Against random images and all images at the same size: LRS, and ARS where both were measured without augmentation too, by seed; nothing without the arms they need."""
+    """Against random and all images of the same size, by seed; nothing without the arms that they need.
+
+    LRS, and ARS where the set and random images were measured without augmentation too.
+    """
 
     def by_seed(name: str, metric: str) -> Sequence[float]:
         return arms.get(name, {}).get('metrics', {}).get(metric, ())
