@@ -26,6 +26,13 @@ from kdjax.tasks.view_samples import prior_samples
 
 @dataclasses.dataclass(frozen=True)
 class CFDSprites(MultiViewSprites):
+    size: int = 12
+    student: str = 'voxels-8'
+    teacher: str = 'dit-64-3-p3'
+    judge: str = 'vit-32-2-p3'
+    batch: int = 24
+    examples: int = 2048
+    evaluation_examples: int = 384
     last: float = 0.02
 
 
