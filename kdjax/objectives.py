@@ -29,6 +29,9 @@ from kdjax.view import View
 Weight = float | Callable[[jax.Array], jax.Array]
 """A number, or a schedule: step -> scalar (any optax schedule)."""
 
+Loss = Callable[..., jax.Array | tuple[jax.Array, Mapping[str, jax.Array]]]
+"""Arrays -> values `[batch, ...]`, alone or with scalars for the log, by name."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Part:
@@ -54,7 +57,7 @@ class Term:
     """One loss, on the outputs it reads: `loss(*[view[a] for a in reads], **options)` -> values `[batch, ...]`."""
 
     name: str
-    loss: Callable[..., jax.Array]
+    loss: Loss
     reads: tuple[str, ...]
     options: Mapping[str, Any]
     weights: tuple[Weight, ...] = ()
@@ -163,9 +166,7 @@ def total(reduced: Mapping[str, Reduced]) -> jax.Array:
     return sum((r.weight * r.mean for r in reduced.values()), jnp.zeros((), jnp.float32))
 
 
-def term(
-    loss: Callable[..., jax.Array], *reads: str, name: str | None = None, where: str | None = None, **options: Any
-) -> Objective:
+def term(loss: Loss, *reads: str, name: str | None = None, where: str | None = None, **options: Any) -> Objective:
     """Any loss as an objective: `term(losses.dkd, 'student', 'teacher', 'batch.label', beta=8.0)`.
 
     Args:
