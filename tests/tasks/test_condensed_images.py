@@ -14,7 +14,9 @@ from abstract_stages import Abstract
 from kdjax import data
 from kdjax.algorithms.condensation import matching
 from kdjax.algorithms.condensation.experts import check_experts
+from kdjax.algorithms.condensation.sets import started
 from kdjax.data.augment import prepare
+from kdjax.data.condensed import save_condensed
 from kdjax.errors import UserError
 from kdjax.objectives import term
 from kdjax.run.stages import Executor
@@ -25,6 +27,7 @@ from kdjax.tasks.condensing.experts import experts
 from kdjax.tasks.condensing.method import Made
 from kdjax.tasks.condensing.methods import METHODS, method
 from kdjax.tasks.condensing.selected import chosen
+from kdjax.tasks.condensing.stored import plain, stored
 
 SMALL = {
     'dataset': 'blobs', 'student': 'mlp-8', 'teacher': 'mlp-16', 'transfer': ('vit-8-1-p1-h2',), 'per_class': 2,
@@ -130,6 +133,20 @@ def test_what_cannot_be_condensed(task):
         chosen(task.at(9))
     with pytest.raises(UserError, match='architectures need different first words'):
         dataclasses.replace(task, transfer=('mlp-8', 'mlp-4')).on_real_images()
+
+
+def test_a_set_that_was_written_is_the_set_that_is_measured(task, tmp_path):
+    variables = started(jax.random.normal(jax.random.key(0), (2, 3, 2, 2, 1)), soft_labels=True, rate=0.1)
+    made = Made(chosen(task, soft_labels=True, rate=0.1), soft_labels=True, rate=0.1)
+    written = plain(task, made, variables, {'method': 'random', 'seed': 0})
+    assert written.label.tolist() == [0, 1, 2, 0, 1, 2]
+    save_condensed(tmp_path / 'set.npz', written)
+    sized, again = stored(dataclasses.replace(task, per_class=5), tmp_path / 'set.npz')
+    assert sized.per_class == 2 and again.soft_labels and again.rate == pytest.approx(0.1)
+    found = again.set.stage.call({}, key=jax.random.key(0))
+    np.testing.assert_allclose(found['params']['image'], variables['params']['image'], atol=1e-5)
+    labels = [jax.nn.softmax(v['params']['label_logits']) for v in (found, variables)]
+    np.testing.assert_allclose(*labels, atol=1e-6)
 
 
 @pytest.mark.slow
