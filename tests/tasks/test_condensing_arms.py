@@ -1,6 +1,7 @@
 """Methods at several sizes of sets, rounds instead of sets, and sets without labels."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from kdjax.stage import graph
 from kdjax.tasks.condensed_images import CondensedImages
 from kdjax.tasks.condensing.arms import arms_at
 from kdjax.tasks.condensing.datadam import datadam, maps_before_the_last
-from kdjax.tasks.condensing.dream import real_images
+from kdjax.tasks.condensing.dream import dream, real_images
 from kdjax.tasks.condensing.ncfm import ncfm
 from kdjax.tasks.condensing.repeated import with_replacement, without_replacement
 from kdjax.tasks.condensing.scored import el2n
@@ -44,6 +45,20 @@ def test_arms_of_every_size_share_all_that_does_not_depend_on_it(task):
     assert [arms[f'rs2_{size}'].batch for size in (1, 2)] == [3, 4]
     with pytest.raises(UserError, match="unknown method 'ncmf'"):
         arms_at(task, (1,), 'ncmf')
+
+
+METHODS = {
+    'ncfm': ('mlp-4', functools.partial(ncfm, learned_frequencies=True)),
+    'dream': ('mlp-4', dream),
+    'datadam': ('resnet8', datadam),
+}
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_a_method_leaves_a_set_of_the_size_that_is_asked(task, name):
+    student, make = METHODS[name]
+    made = make(dataclasses.replace(task, student=student, per_class=2))
+    assert Abstract().read(made.set)['params']['image'].shape == (2, 3, 2, 2, 1)
 
 
 def test_rounds_train_the_same_students(task):
