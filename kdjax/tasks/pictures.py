@@ -89,12 +89,14 @@ def of_teacher(task: Any, shown: Shown) -> tuple[np.ndarray, str] | None:
 @of_teacher.register
 def _(task: Generating, shown: Shown) -> tuple[np.ndarray, str]:
     trained = task.trained_teacher.variables
-    exact = hasattr(task, 'exact_denoiser') and all(each.stage is not trained.stage for each in shown.teachers)
-    denoiser = task.exact_denoiser() if exact else task.teacher_denoiser(shown.read(trained))
+    exact = getattr(task, 'exact_denoiser', None)
+    if exact is None or any(each.stage is trained.stage for each in shown.teachers):
+        denoiser, who = task.teacher_denoiser(shown.read(trained)), 'the trained teacher'
+    else:
+        denoiser, who = exact(), 'the exact score of the data'
     solver, times = Heun(along='noise'), jnp.linspace(1.0, 0.0, STEPS['heun'] + 1)
     ready = task.prepared()(shown.batch, key=shown.key, train=False)
     draw = jax.jit(lambda noise, label: solver(denoiser, task.schedule.prior(noise), times, label))
-    who = 'the exact score of the data' if exact else 'the trained teacher'
     return np.asarray(draw(ready['noise'], ready['label'])), f'{who}, {solver.nfe(denoiser, times)} evaluations'
 
 
