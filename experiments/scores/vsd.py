@@ -11,10 +11,16 @@ With x_t = a x + s e, e_s the prior guided from null by s = 7.5, and w = s^2:
 
 The prior is exact: ten classes of digits, three modes each (`ExactScenes`). phi is a perceptron added to the prior, so
 that it begins as the prior, as the paper's adapters do; the code's default has its error in v, the paper in e; there
-are no cameras. All arms make the same number of particle
-updates; a step of `vsd` costs a forward pass and a training pass of phi besides the guided prior.
+are no cameras. All arms make the same number of particle updates; a step of `vsd` costs a forward pass and a training
+pass of phi besides the guided prior.
 
-Not verified yet.
+`kdjax verify vsd`: three minutes on 2 cores. One rate of the particles for all arms, 0.1: of .01, .03, .1 and .3 on
+validation it serves `annealed` as well as any; nothing else was tuned. Five seeds, test split: six claims of seven
+reproduced, vsd - sds -1.30 [-1.43, -1.17] of energy, vsd - sds +0.686 [+0.646, +0.727] of diversity, vsd - sds -0.096
+[-0.112, -0.080] of weight_error, and under falling t vsd_annealed - annealed -0.944 [-1.132, -0.756] of energy, for
+twelve times the time. Contrary: its pictures are as far too bright as those of sds, vsd - sds +0.043 [+0.039, +0.047]
+of norm; only a falling t brings the norm down, to 1.03. Guided by 7.5 even the exact score of the particles does not
+help that.
 """
 
 import dataclasses
