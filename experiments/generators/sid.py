@@ -33,6 +33,7 @@ class SiD(MatchedPoints):
     batch: int = 128
     steps: int = 1500
     learning_rate: float = 5e-4
+    faster: float = 1e-3
     momentum: float = 0.0
 
 
@@ -40,8 +41,8 @@ def arms(task: SiD):
     terms, teacher = Terms(task.denoiser), task.live_teacher()
     follow = terms.denoising(noising=task.learned_noising)
 
-    def arm(objective):
-        return task.matched(objective, follow, teacher, terms=terms, moves=task.moves)
+    def arm(objective, rate=None):
+        return task.matched(objective, follow, teacher, terms=terms, moves=task.moves, learning_rate=rate)
 
     def sid(alpha):
         return terms.score_identity(alpha=alpha, noising=BELOW)
@@ -50,9 +51,9 @@ def arms(task: SiD):
         'sid': arm(sid(1.2)),
         'sid_1': arm(sid(1.0)),
         'sid_half': arm(sid(0.5)),
-        'fisher': arm(sid(0.0)),
-        'diff_instruct': arm(terms.distribution_matching(normaliser='none', noising=BELOW)),
-        'dmd': arm(terms.distribution_matching(noising=BELOW)),
+        'fisher': arm(sid(0.0), task.faster),
+        'diff_instruct': arm(terms.distribution_matching(normaliser='none', noising=BELOW), task.faster),
+        'dmd': arm(terms.distribution_matching(noising=BELOW), task.faster),
         'teacher': task.sampled(Heun(along='noise'), 18),
     }
 

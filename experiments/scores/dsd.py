@@ -14,7 +14,11 @@ and u ~ U(0, 1):
 The prior is exact: ten classes of digits, three modes each (`ExactScenes`). A step of `dsd` asks the prior thirteen
 times, which `annealed_long` does in thirteen steps. Followed exactly, DSD is DDIM: a test.
 
-Not verified yet.
+`kdjax verify dsd`: three minutes on 2 cores. One rate of the particles for all arms, 0.1: of .01, .03, .1 and .3 on
+validation it serves `annealed` as well as any; nothing else was tuned. Five seeds, test split: dsd - annealed -0.235
+[-0.292, -0.178] of weight_error, dsd - sds -4.30 [-4.53, -4.07] of energy and dsd - sds +0.197 [+0.117, +0.277] of
+diversity reproduced. Inconclusive: dsd - fixed +0.0100 [-0.0544, +0.0744] of weight_error: noise that is drawn once for
+each particle finds the modes as well, at a quarter of the cost.
 """
 
 import dataclasses
