@@ -1,12 +1,19 @@
 """Strict modes for every test: ranks never promote, dtypes never promote, warnings are errors (see pyproject.toml).
 
-Most of the time of a test is compilation, of programs that run once: LLVM optimises them little.
+Most of the time of a test is compilation, of programs that run once: LLVM optimises them little, and what one test or
+worker, or a process that tests start, has compiled is kept for the others until the session ends.
 """
 
 import os
 import signal
+import tempfile
 
-os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = '1'  # before jax is imported; processes that tests start have it too
+# Before jax is imported; workers and processes that tests start have it too.
+os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = '1'
+if 'PYTEST_XDIST_WORKER' not in os.environ and 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+    COMPILED = tempfile.TemporaryDirectory(prefix='kdjax-compiled-')
+    os.environ['JAX_COMPILATION_CACHE_DIR'] = COMPILED.name
+    os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 
 import jax
 import pytest

@@ -105,8 +105,8 @@ def test_greedy_is_what_the_target_alone_says(drafts):
 
 
 def test_a_draft_of_another_size_serves_as_well():
-    target, weights, draft, draft_weights = pair(23)
-    options = {'key': jax.random.key(0), 'max_new': 10, 'sampling': GREEDY}
+    target, weights, draft, draft_weights = shallow()
+    options = {'key': jax.random.key(0), 'max_new': 20, 'sampling': GREEDY}
     alone = generate(target, weights, pad_prompts(PROMPTS), **options)
     said = speculate(target, weights, draft, draft_weights, pad_prompts(PROMPTS), drafts=3, **options)
     np.testing.assert_array_equal(said.tokens, alone.tokens)

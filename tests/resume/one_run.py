@@ -133,8 +133,9 @@ def command(folder, **options) -> list:
 
 
 def elsewhere(folder, **options) -> dict:
-    """The same in a new process: the last line that it printed."""
-    found = subprocess.run(command(folder, **options), capture_output=True, text=True, timeout=120)
+    """The same in a new process, compiled anew: the last line that it printed."""
+    environ = {**os.environ, 'JAX_ENABLE_COMPILATION_CACHE': '0'}
+    found = subprocess.run(command(folder, **options), capture_output=True, text=True, timeout=120, env=environ)
     assert found.returncode in (0, PREEMPTED), found.stderr
     return json.loads(found.stdout.splitlines()[-1])
 

@@ -60,7 +60,7 @@ def test_a_full_disk_is_told_and_the_next_save_is_made_when_there_is_room(asynch
 
 
 @MODES
-@pytest.mark.parametrize('room', [4, 8, 12, 16])
+@pytest.mark.parametrize('room', [4, 12, *(pytest.param(room, marks=pytest.mark.slow) for room in (8, 16))])
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 def test_a_disk_that_fills_up_in_the_middle_of_a_save(room, asynchronous, tmp_path, monkeypatch):
     """After so many KiB, where nothing was known beforehand: one save meets several errors, told once and forgotten.

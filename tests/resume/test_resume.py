@@ -3,7 +3,9 @@
 import functools
 import json
 
+import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 from kinds import KINDS
 from one_run import STEPS, elsewhere, rows_digest, train
 
@@ -28,7 +30,20 @@ def whole(tmp_path_factory):
     return of
 
 
-def test_the_same_seed_twice_gives_the_same_bits_of_everything(tmp_path, whole):
+@pytest.fixture
+def anew():
+    """Nothing that was compiled before is read."""
+    keep_compiled(False)
+    yield
+    keep_compiled(True)
+
+
+def keep_compiled(enabled):
+    jax.config.update('jax_enable_compilation_cache', enabled)
+    compilation_cache.reset_cache()
+
+
+def test_the_same_seed_twice_gives_the_same_bits_of_everything(tmp_path, whole, anew):
     """Parameters, optimizer, averages and rows, each by its sha256; another program, compiled anew."""
     folder, digest, batches = whole('average of the student')
     again = train(tmp_path, kind='average of the student', algorithm=KINDS['average of the student'][0]())

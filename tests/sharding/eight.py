@@ -187,7 +187,6 @@ def compared(kind: str, shape: MeshShape, student: str, teacher: str, data: Any 
 
 
 FAST = [
-    ('vit', MeshShape(8), 'both', 'both'),
     ('vit', MeshShape(1, 8), 'both', 'replicated'),
     ('vit', MeshShape(2, 2, 2), 'both', 'fsdp'),
     ('normalised', MeshShape(2, 2, 2), 'fsdp', 'tensor'),

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
 import numpy as np
 
+from kdjax.models import convnet, decoder, dit, encoder, mlp, point_denoiser, resnet, seam, unet, vit
+from kdjax.models.model import Model
 from kdjax.stage import Compute, Output, Stage, Train
 
 KEY = jax.random.key(0)
 EVALUATION = 8
+
+
+NETWORKS = convnet, decoder, dit, encoder, mlp, point_denoiser, resnet, unet, vit
+TRACED: dict[str, tuple[Any, Any]] = {}
+"""By the name of a network, which says all that it is built from: its functions, whose traces JAX keeps."""
+
+
+def traced_once(monkeypatch: Any) -> None:
+    """From now on networks of one name are traced once in a process, whichever arm or experiment builds them."""
+
+    def from_nnx(build: Any, *, name: str, **rest: Any) -> Model:
+        made = seam.from_nnx(build, name=name, **rest)
+        if name not in TRACED:
+            TRACED[name] = jax.jit(lambda key: made.init(key, None)), jax.jit(made.apply, static_argnames='train')
+        init, apply = TRACED[name]
+        return dataclasses.replace(made, init=lambda key, example: init(key), apply=apply)
+
+    for module in NETWORKS:
+        monkeypatch.setattr(module, 'from_nnx', from_nnx)
 
 
 def shapes_of(tree: Any) -> Any:

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from abstract_stages import Abstract
+from abstract_stages import Abstract, traced_once
 
 from kdjax import data
 from kdjax.data.assemble import from_splits
@@ -20,6 +20,7 @@ STAND_INS = {
     'digits': ((8, 8, 1), 1000),
     'mnist5k': ((28, 28, 1), 3500),
     'fashion_mnist': ((28, 28, 1), 5000),
+    'photo_crops': ((32, 32, 3), 3000),
 }
 TOKENS = {'nll', 'hit', 'confidence', 'where'}
 """What is at least evaluated of a language model."""
@@ -51,6 +52,7 @@ def stand_in(spec: str, *, train_examples: int | None = None, **where) -> ImageD
 def resolved(request, monkeypatch):
     """The arms of an experiment on stand-in data, from a configuration that shares no cached property."""
     monkeypatch.setattr(data, 'load', stand_in)
+    traced_once(monkeypatch)
     experiment = find(request.param).experiment
     return experiment, experiment.resolve(dataclasses.replace(experiment.config))
 
