@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from kdjax.data import load
 from kdjax.errors import UserError
 from kdjax.report.site import write_site
 from kdjax.run.find import Found, find, home, names
+from kdjax.run.pictures import address
 from kdjax.run.store import Store
 from kdjax.run.sweeps.standing import SWEEPS, standings
 from kdjax.stage import Artifact
@@ -79,10 +81,11 @@ def _images(dataset: str, indices: list[int]) -> np.ndarray | None:
     return image / np.float32(255) if image.dtype == np.uint8 else image
 
 
-def _pictures(address: str) -> Artifact | None:
+def _pictures(record: Mapping[str, Any]) -> Artifact | None:
     """What a verification has kept to look at; None where it was made elsewhere."""
     try:
         store = Store()
     except UserError:
         return None
-    return store.get(address) if store.has(address) else None
+    place = address(record)
+    return store.get(place) if store.has(place) else None

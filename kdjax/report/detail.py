@@ -18,8 +18,8 @@ from kdjax.report.samples import samples
 from kdjax.stage import Artifact
 
 Images = Callable[[str, list[int]], np.ndarray | None]
-Pictures = Callable[[str], Artifact | None]
-"""What a verification has kept to look at, by its address in the store; None where it is not here."""
+Pictures = Callable[[Mapping[str, Any]], Artifact | None]
+"""What the verification of a record has kept to look at; None where it is not here."""
 
 CURVES = ('accuracy', 'nll', 'loss', 'agreement', *HEALTH)
 """Drawn where a record has them, after the metrics of its claims."""
@@ -117,7 +117,7 @@ def _metrics(record: Mapping[str, Any]) -> Safe:
 
 
 def _samples(record: Mapping[str, Any], pictures: Pictures | None) -> Safe | None:
-    kept = pictures(record['pictures']) if pictures is not None and 'pictures' in record else None
+    kept = pictures(record) if pictures is not None and record else None
     return samples(kept, record['split'], record['arms']) if kept is not None else None
 
 

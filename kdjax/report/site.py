@@ -34,7 +34,7 @@ def write_site(
     Records on condensed sets, and `tables`, those of `kdjax condense --table`, share one page more, condensing.html.
     records: as `kdjax.record.load` reads them. experiments: family/name -> {docstring, systems, command},
     verified or not. images: `images(dataset, indices)` -> [N, H, W, C] of the test split, or None where the
-    data are not here. pictures: `pictures(address)` -> what a verification has kept, or None where the store has it
+    data are not here. pictures: `pictures(record)` -> what its verification has kept, or None where the store has it
     not. The same input gives the same bytes. Raises `UserError` for a record of another
     version and for a system that the catalogue does not have.
     """

@@ -8,34 +8,35 @@ from typing import Any
 import jax
 import numpy as np
 
+from kdjax.record import finite
 from kdjax.run import identity
 from kdjax.run.group import distributed
 from kdjax.run.stages import Executor
 from kdjax.stage import Artifact, Output, Train
 
+VERSION = 1
 SAMPLE, SCENE = 'sample', 'picture'
 """What evaluation calls samples, `sample_4` those of four steps, and what it calls pictures of scenes."""
 
 
-def keep(
-    task: Any, stages: Mapping[str, Any], done: Mapping[str, Artifact], *, split: str, seed: int, executor: Executor
-) -> str | None:
-    """Keep a few samples of every arm, and the teacher's from the same noise; returns their address in the store.
+def address(record: Mapping[str, Any]) -> str:
+    """Where the store has the pictures of a verification: known from its numbers, whatever machine reads them."""
+    seed = {name: {m: values[:1] for m, values in arm['metrics'].items()} for name, arm in record['arms'].items()}
+    told = {name: record[name] for name in ('experiment', 'split', 'seeds')}
+    return identity.digest(finite({'pictures': VERSION, 'arms': seed, **told}))
 
-    task: the configuration of the experiment. stages, done: the last stage of every arm, and what it left at `seed`.
-    None where no arm makes points or pictures.
+
+def keep(record: Mapping[str, Any], task: Any, arms: Mapping[str, tuple[Any, Artifact]], executor: Executor) -> None:
+    """Keep a few samples of every arm, and the teacher's from the same noise; nothing where no arm makes any.
+
+    task: the configuration of the experiment. arms: the last stage of each, and what it left at the first seed.
     """
-    made = {name: found for name, artifact in done.items() if (found := _made(artifact, split))}
-    if not made:
-        return None
-    address = identity.digest({
-        'pictures': {name: done[name].digest for name in made}, 'split': split, 'code': identity.code(__name__)
-    })  # fmt: skip
-    if distributed.is_writer() and not executor.store.has(address):
-        learned = {name: (stages[name], done[name]) for name in made if isinstance(stages[name], Train)}
-        arrays, info = _pictures(task, made, learned, split, seed, executor)
-        executor.store.put(address, arrays, info)
-    return address
+    split, seed, place = record['split'], record['seeds'][0], address(record)
+    made = {name: found for name, (_, artifact) in arms.items() if (found := _made(artifact, split))}
+    if not made or not distributed.is_writer() or executor.store.has(place):
+        return
+    learned = {name: arms[name] for name in made if isinstance(arms[name][0], Train)}
+    executor.store.put(place, *_pictures(task, made, learned, split, seed, executor))
 
 
 def _made(artifact: Artifact, split: str) -> dict[str, np.ndarray]:

@@ -68,6 +68,7 @@ def verify(
             done[name].extend(executor.run_all(arm.stage, group))
     progress(len(seeds) * len(arms), len(seeds) * len(arms), 'done')
     record = _record(asked, arms, done, seeds, executor)
+    pictures.keep(record, asked.config, {n: (arm.stage, done[n][0]) for n, arm in arms.items()}, executor)
     return record | {'seconds': time.perf_counter() - start}
 
 
@@ -93,7 +94,6 @@ def _record(asked: Verification, arms: Mapping[str, Arm], done, seeds: list[int]
         'claims': claims,
         'verdict': overall(claims),
         'disagreements': _disagreements(arms, done, asked.split, seeds[0], executor),
-        **_pictures(asked, arms, done, seeds[0], executor),
         'identity': {
             'code': identity.code(asked.module),
             'config': identity.digest(config),
@@ -105,13 +105,6 @@ def _record(asked: Verification, arms: Mapping[str, Arm], done, seeds: list[int]
             **({'seeds_at_once': executor.places} if executor.places > 1 else {}),
         },
     }
-
-
-def _pictures(asked: Verification, arms: Mapping[str, Arm], done, seed: int, executor: Executor) -> dict[str, str]:
-    """Where the store has samples of the first seed, of experiments whose arms make points or pictures."""
-    stages, first = {name: arm.stage for name, arm in arms.items()}, {name: made[0] for name, made in done.items()}
-    address = pictures.keep(asked.config, stages, first, split=asked.split, seed=seed, executor=executor)
-    return {'pictures': address} if address else {}
 
 
 def _metric(summaries: Mapping[str, Any], arm: str, metric: str) -> list[float]:

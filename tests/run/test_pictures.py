@@ -1,5 +1,6 @@
 """What a verification keeps to look at: samples of its arms, and the teacher's from the noise that they had."""
 
+import json
 import types
 
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from kdjax.data.dataset import ArraySource
 from kdjax.diffusion.solvers import DPMSolver
 from kdjax.experiment import Experiment
 from kdjax.objectives import term
+from kdjax.record import dumps
 from kdjax.run import pictures
 from kdjax.run.stages import Executor
 from kdjax.run.store import Store
@@ -42,7 +44,7 @@ def kept(tmp_path_factory):
     store = Store(tmp_path_factory.mktemp('store'))
     experiment = Experiment(title='', config=TASK, arms=arms, claims=('idle > drawn on kl_to_data',))
     record = verify(Verification('a/b', 'tiny', experiment, TASK, 1, first_seed=3), store=store)
-    return store.get(record['pictures'])
+    return store.get(pictures.address(json.loads(dumps(record))))
 
 
 @pytest.mark.slow
@@ -80,9 +82,9 @@ def test_samples_of_several_steps_of_samplers_and_pictures_of_scenes_are_kept(tm
     task = types.SimpleNamespace(data={'test': ArraySource({'label': label})})
 
     def found(**arrays):
-        done = {name: Artifact(made, {}, name) for name, made in arrays.items()}
-        address = pictures.keep(task, dict.fromkeys(done), done, split='test', seed=0, executor=executor)
-        return executor.store.get(address)
+        record = {'experiment': 'a/b', 'split': 'test', 'seeds': [0], 'arms': {n: {'metrics': {}} for n in arrays}}
+        pictures.keep(record, task, {n: (None, Artifact(made, {})) for n, made in arrays.items()}, executor)
+        return executor.store.get(pictures.address(record))
 
     flat = found(
         few={'predictions': {'test': {'sample': points, 'sample_4': points}}}, heun={'samples': {'test': points}}
@@ -98,5 +100,15 @@ def test_samples_of_several_steps_of_samplers_and_pictures_of_scenes_are_kept(tm
 
 def test_arms_without_points_or_pictures_keep_nothing(tmp_path):
     logits = Artifact({'predictions': {'test': {'student': np.zeros((4, 2)), 'label': np.zeros(4)}}}, {})
-    executor = Executor(Store(tmp_path), module='tiny')
-    assert pictures.keep(None, {'kd': None}, {'kd': logits}, split='test', seed=0, executor=executor) is None
+    store = Store(tmp_path)
+    record = {'experiment': 'a/b', 'split': 'test', 'seeds': [0], 'arms': {'kd': {'metrics': {}}}}
+    pictures.keep(record, None, {'kd': (None, logits)}, Executor(store, module='tiny'))
+    assert not store.has(pictures.address(record))
+
+
+def test_an_address_is_known_from_the_numbers_of_a_record():
+    record = {'experiment': 'a/b', 'split': 'test', 'seeds': [0], 'arms': {'kd': {'metrics': {'kl': [0.1 + 0.2, 1.0]}}}}
+    place = pictures.address(record)
+    assert pictures.address(json.loads(dumps(record)) | {'seconds': 3.0}) == place
+    record['arms']['kd']['metrics']['kl'][0] = float('nan')
+    assert pictures.address(record) == pictures.address(json.loads(dumps(record))) != place
