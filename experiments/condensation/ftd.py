@@ -19,7 +19,6 @@ is kept for anyone (the authors evaluate one, with a network that has been train
 import dataclasses
 
 from kdjax.experiment import Experiment
-from kdjax.tasks.condensing.matched import dm
 from kdjax.tasks.condensing.selected import k_means, random
 from kdjax.tasks.condensing.trajectories import mtt
 from kdjax.tasks.led_digits import LedDigits
@@ -40,7 +39,7 @@ def arms(task: FTD):
     found = {}
     for size in (1, 10):
         sized = task.at(size)
-        for name, method in (('random', random), ('k_means', k_means), ('dm', dm)):
+        for name, method in (('random', random), ('k_means', k_means), ('dm', LedDigits.by_means)):
             found[f'{name}_{size}'] = sized.measured(method(sized))
         for name, buffer in buffers.items():
             made = mtt(sized, follow=task.follow(), buffer=buffer, name=name)

@@ -21,7 +21,6 @@ import dataclasses
 
 from kdjax.experiment import Experiment
 from kdjax.tasks.condensing.fyi import asymmetric
-from kdjax.tasks.condensing.matched import dm
 from kdjax.tasks.condensing.selected import k_means, random
 from kdjax.tasks.condensing.trajectories import mtt
 from kdjax.tasks.led_digits import LedDigits
@@ -39,8 +38,8 @@ def arms(task: FYI):
         made = {
             'random': random(sized),
             'k_means': k_means(sized),
-            'dm': dm(sized),
-            'dm_fyi': dm(sized, mirrored=True, name='dm_fyi'),
+            'dm': sized.by_means(),
+            'dm_fyi': sized.by_means(mirrored=True, name='dm_fyi'),
             'mtt': mtt(sized, follow=task.follow(), buffer=buffer),
             'mtt_fyi': mtt(sized, follow=task.follow(), buffer=buffer, mirrored=True, name='mtt_fyi'),
         }

@@ -41,7 +41,7 @@ class Follow:
     of a smaller set. rate: of inner steps at first. image_rate, rate_rate: of SGD with momentum 0.5 on images and on
     the logarithm of the rate; label_rate: on logits of labels, with momentum 0.9. threshold: a distance above which an
     update does not count. augmented: whether inner steps see the Siamese augmentation. updates: of the set; the task's
-    unless given.
+    unless given. longest: to which gradients are clipped, of images, rate and labels each; the authors clip none.
     """
 
     steps: int
@@ -58,6 +58,7 @@ class Follow:
     threshold: float | None = None
     augmented: bool = True
     updates: int | None = None
+    longest: float | None = None
 
     @property
     def windows(self) -> dict[str, int]:
@@ -166,10 +167,11 @@ def _followed(
         steps=follow.steps, batch=batch, augment=augmentation(task) if follow.augmented else None, mirrored=mirrored,
         threshold=follow.threshold, name=name,
     )  # fmt: skip
+    clipped = optax.identity() if follow.longest is None else optax.clip_by_global_norm(follow.longest)
     optimizer = by_part(
-        image=optax.sgd(follow.image_rate, momentum=0.5),
-        log_rate=optax.sgd(follow.rate_rate, momentum=0.5),
-        label_logits=optax.sgd(follow.label_rate, momentum=0.9),
+        image=optax.chain(clipped, optax.sgd(follow.image_rate, momentum=0.5)),
+        log_rate=optax.chain(clipped, optax.sgd(follow.rate_rate, momentum=0.5)),
+        label_logits=optax.chain(clipped, optax.sgd(follow.label_rate, momentum=0.9)),
     )
     piece = Bound(drawn_from('experts', ahead=follow.ahead, **follow.windows), {'experts': buffer})
     return task.condense(
