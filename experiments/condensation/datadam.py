@@ -34,13 +34,12 @@ class DataDAM(CondensedImages):
 
 
 def arms(task: DataDAM):
-    ways: dict[str, Way] = {
-        'datadam': datadam,
+    parts: dict[str, Way] = {
         'datadam_p1': functools.partial(datadam, power=1, name='datadam_p1'),
         'attention': functools.partial(datadam, embedding=0, name='attention'),
-        'rs2': without_replacement,
     }
-    return arms_at(task, (1, 10), 'random', 'k_means', 'dm', **ways) | arms_at(task, (1,), 'dc', 'dsa')
+    both = arms_at(task, (1, 10), 'random', 'k_means', 'dm', 'datadam', rs2=without_replacement)
+    return both | arms_at(task, (1,), 'dc', 'dsa') | arms_at(task, (10,), **parts)
 
 
 experiment = Experiment(

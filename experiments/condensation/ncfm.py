@@ -35,16 +35,13 @@ class NCFM(CondensedImages):
 
 
 def arms(task: NCFM):
-    ways: dict[str, Way] = {
-        'ncfm': ncfm,
+    parts: dict[str, Way] = {
         'ncfm_learned': functools.partial(ncfm, learned_frequencies=True, name='ncfm_learned'),
-        'rs2': without_replacement,
-    }
-    plain = {
         'ncfm_plain': functools.partial(ncfm, calibrated=False, name='ncfm_plain'),
         'means': functools.partial(ncfm, calibrated=False, means=True, name='means'),
     }
-    return arms_at(task, (1, 10), 'random', 'k_means', 'dm', **ways) | arms_at(task, (10,), **plain)
+    both = arms_at(task, (1, 10), 'random', 'k_means', 'dm', 'ncfm', rs2=without_replacement)
+    return both | arms_at(task, (10,), **parts)
 
 
 experiment = Experiment(
