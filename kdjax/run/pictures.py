@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kdjax.record import finite
@@ -74,14 +75,19 @@ def _pictures(
         return arrays, {'seed': seed}
 
     def read(output: Output) -> Any:
-        return output.of(executor.store.get(executor.digest(output.stage, seed)).arrays)
+        return _on_device(output.of(executor.store.get(executor.digest(output.stage, seed)).arrays))
 
-    student = next(iter(learned.values()))[1].arrays['variables']['student']
+    student = _on_device(next(iter(learned.values()))[1].arrays['variables']['student'])
     teachers = tuple(stage.inputs['teacher'] for stage, _ in learned.values() if 'teacher' in stage.inputs)
     shown = pictures.Shown(source.take(rows), jax.random.key(seed), student, teachers, read)
     if (taught := pictures.of_teacher(task, shown)) is None:
         return arrays, {'seed': seed}
     return arrays | {'teacher': pictures.as_seen(task, taught[0])}, {'seed': seed, 'teacher': taught[1]}
+
+
+def _on_device(variables: Any) -> Any:
+    """A table of numpy cannot be read at a traced class."""
+    return jax.tree.map(jnp.asarray, variables)
 
 
 def _labels(source: Any, learned: Sequence[Artifact], split: str) -> np.ndarray:
