@@ -38,7 +38,7 @@ class Condense(Machine):
     --student, --teacher, --transfer, --steps and so on, see `CondensedImages`)."""
 
     data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar='DATA')]
-    """digits, mnist5k, fashion_mnist, npz:FOLDER, tfds:NAME, or another name of `kdjax data`."""
+    """digits, mnist5k, fashion_mnist, photo_crops, npz:FOLDER or tfds:NAME."""
     ipc: tuple[int, ...] = (10,)
     """Images per class: one number, or several with --table."""
     method: tuple[str, ...] = ()

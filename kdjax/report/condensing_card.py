@@ -38,8 +38,9 @@ def card(condensed: CondensedSet, record: Mapping[str, Any], *, file: str, secon
 def card_text(found: Mapping[str, Any]) -> str:
     """The card as markdown."""
     about, stored = found['provenance'], found['stored_bytes']
-    made = f'in {numbers.duration(found["seconds"])} of updates' if found['seconds'] is not None else 'chosen'
-    tiles = f' Each image is a mosaic of {about["factor"]} x {about["factor"]} images.' if about['factor'] > 1 else ''
+    spent, factor = found['seconds'], about.get('factor', 1)
+    made = 'chosen, or made elsewhere' if spent is None else f'in {numbers.duration(spent)} of updates'
+    tiles = f' Each image is a mosaic of {factor} x {factor} images.' if factor > 1 else ''
     return f"""# {about['method']}: {about['per_class']} images of each class of {about['dataset']}
 
 `{found['file']}`, seed {about['seed']}, {made}. It stores {numbers.size(stored['total'])}, of which labels are

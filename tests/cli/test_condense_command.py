@@ -1,5 +1,6 @@
 """`kdjax condense`: every bad input is told before anything runs, and a set is made, measured and loads anywhere."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from kdjax import data
 from kdjax.cli.main import main
 from kdjax.data.condensed import CondensedSet, save_condensed
+from kdjax.run import verify as verification
 
 TINY = (
     *('--student', 'mlp-8', '--teacher', 'mlp-8', '--transfer', 'vit-8-1-p1-h2', '--real-batch', 4),
@@ -78,6 +80,40 @@ def test_the_plan_says_what_will_be_trained(blobs, capfd):
     assert not (blobs / 'store').exists() and not (blobs / 'a.npz').exists()
     for said in ('dm_2', 'chosen_random_2', 'all real images', 'random_plain', '24 training images of 3 classes'):
         assert said in out
+
+
+def test_what_is_written_beside_a_set(blobs, capfd, monkeypatch):
+    """The set is made; what was measured is made up."""
+
+    def verify(asked, **_):
+        arm = {'metrics': {'accuracy': [0.5], 'soft/accuracy': [0.5]}, 'cost': {'seconds': 1.0}}
+        stored = {**arm, 'metrics': {**arm['metrics'], 'stored_bytes': [60.0]}}
+        arms = {name: arm if name == 'rs2' else stored for name in asked.experiment.resolve()}
+        config = dataclasses.asdict(asked.config)
+        return {
+            'version': 1, 'experiment': asked.name, 'title': asked.experiment.title, 'arms': arms, 'config': config,
+            'dataset': 'blobs', 'split': asked.split, 'seeds': [0],
+        }  # fmt: skip
+
+    monkeypatch.setattr(verification, 'verify', verify)
+    code, out, err = called(capfd, 'blobs', '--ipc', 1, '--method', 'random', '--out', 'made/a.npz', *TINY)
+    assert code == 0, err
+    assert [line for line in out.splitlines() if line.startswith('made/')] == [
+        f'made/a.{ending}' for ending in ('npz', 'png', 'json', 'md')
+    ]
+    with np.load('made/a.npz', allow_pickle=False) as found:
+        assert found['image'].shape == (3, 2, 2, 1) and found['label'].tolist() == [0, 1, 2]
+        about = json.loads(str(found['provenance']))
+    assert {'method': 'random', 'per_class': 1, 'seed': 0, 'dataset': 'blobs'}.items() <= about.items()
+    card = json.loads((blobs / 'made/a.json').read_text())
+    assert card['stored_bytes']['total'] == 60 and card['seconds'] is None and set(card['scores']) == {'lrs', 'ars'}
+    assert Image.open('made/a.png').size == (48, 3 * 48 + 4)
+    code, out, err = called(capfd, 'blobs', '--measure', 'made/a.npz', *TINY)
+    assert code == 0 and 'made/a.md' in out, err
+    code, out, err = called(capfd, 'blobs', '--ipc', 1, 2, '--method', 'herding', '--table', 'a.json', *TINY)
+    assert code == 0, err
+    lines = [line for line in (blobs / 'a.md').read_text().splitlines() if line.startswith('| ')]
+    assert [line.split(' | ')[0] for line in lines[2:]] == 2 * ['| random', '| k_means', '| herding', '| rs2']
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from made_up import record as made_up
 from kdjax.data.condensed import CondensedSet
 from kdjax.report.condensing_card import FORMAT, card, card_json, card_text, grid
 
-ABOUT = {'method': 'dm', 'dataset': 'digits', 'identity': 'abc', 'per_class': 2, 'seed': 3, 'factor': 1}
+ABOUT = {'method': 'dm', 'dataset': 'digits', 'identity': 'abc', 'per_class': 2, 'seed': 3}
 
 
 def condensed(side=8, channels=1):
