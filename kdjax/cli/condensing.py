@@ -159,16 +159,17 @@ def _refuse_other(asked: Condense, task: CondensedImages, name: str) -> None:
 
 
 def _tell_plan(work: Work) -> None:
-    shown = table('arm', 'set', 'updates of the set', 'GFLOPs of the set', 'GFLOPs of students', 'teacher GFLOPs')
+    shown = table('arm', 'set', 'updates of the set', 'GFLOPs of the set')
     for name, arm in work.arms.items():
         sets = [s for (s,) in graph(arm).values() if isinstance(s, Train) and s is not arm and not s.shared]
-        cost = arm.cost()
         shown.add_row(
-            name, ', '.join(o.stage.name for n, o in arm.inputs.items() if n == 'set') or 'all real images',
+            name, arm.inputs['set'].stage.name if 'set' in arm.inputs else 'all real images',
             ', '.join(f'{s.steps}' for s in sets), f'{sum(s.cost()["student_flops"] for s in sets) / 1e9:,.1f}',
-            f'{cost["student_flops"] / 1e9:,.1f}', f'{cost["teacher_flops"] / 1e9:,.1f}',
         )  # fmt: skip
     printer().print(shown)
+    measuring = next(iter(work.arms.values())).cost()
+    students, teacher = (measuring[f'{who}_flops'] / 1e9 for who in ('student', 'teacher'))
+    print(f'measuring {next(iter(work.arms))}: {students:,.1f} GFLOPs of students, {teacher:,.1f} of the teacher')
     task, asked = work.task, work.asked
     print(
         f'{task.data.name}: {len(task.data["train"]):,} training images of {task.data.classes} classes; '

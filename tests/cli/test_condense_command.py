@@ -17,6 +17,8 @@ TINY = (
     *('--student', 'mlp-8', '--teacher', 'mlp-8', '--transfer', 'vit-8-1-p1-h2', '--real-batch', 4),
     *('--set-steps', 3, '--batch', 4, '--steps', 3, '--teacher-steps', 3, '--evaluations', 1),
 )
+ONE = (*TINY, '--transfer', '--no-soft-transfer')
+"""Students of one architecture."""
 
 
 @pytest.fixture
@@ -75,7 +77,7 @@ def test_data_that_cannot_be_condensed(tmp_path, capfd, labels, message):
 
 
 def test_the_plan_says_what_will_be_trained(blobs, capfd):
-    code, out, err = called(capfd, 'blobs', '--ipc', 2, '--method', 'dm', '--out', 'a.npz', '--dry-run', *TINY)
+    code, out, err = called(capfd, 'blobs', '--ipc', 2, '--method', 'dm', '--out', 'a.npz', '--dry-run', *ONE)
     assert code == 0, err
     assert not (blobs / 'store').exists() and not (blobs / 'a.npz').exists()
     for said in ('dm_2', 'chosen_random_2', 'all real images', 'random_plain', '24 training images of 3 classes'):
@@ -96,7 +98,7 @@ def test_what_is_written_beside_a_set(blobs, capfd, monkeypatch):
         }  # fmt: skip
 
     monkeypatch.setattr(verification, 'verify', verify)
-    code, out, err = called(capfd, 'blobs', '--ipc', 1, '--method', 'random', '--out', 'made/a.npz', *TINY)
+    code, out, err = called(capfd, 'blobs', '--ipc', 1, '--method', 'random', '--out', 'made/a.npz', *ONE)
     assert code == 0, err
     assert [line for line in out.splitlines() if line.startswith('made/')] == [
         f'made/a.{ending}' for ending in ('npz', 'png', 'json', 'md')
@@ -107,10 +109,11 @@ def test_what_is_written_beside_a_set(blobs, capfd, monkeypatch):
     assert {'method': 'random', 'per_class': 1, 'seed': 0, 'dataset': 'blobs'}.items() <= about.items()
     card = json.loads((blobs / 'made/a.json').read_text())
     assert card['stored_bytes']['total'] == 60 and card['seconds'] is None and set(card['scores']) == {'lrs', 'ars'}
-    assert Image.open('made/a.png').size == (48, 3 * 48 + 4)
-    code, out, err = called(capfd, 'blobs', '--measure', 'made/a.npz', *TINY)
+    with Image.open('made/a.png') as picture:
+        assert picture.size == (48, 3 * 48 + 4)
+    code, out, err = called(capfd, 'blobs', '--measure', 'made/a.npz', *ONE)
     assert code == 0 and 'made/a.md' in out, err
-    code, out, err = called(capfd, 'blobs', '--ipc', 1, 2, '--method', 'herding', '--table', 'a.json', *TINY)
+    code, out, err = called(capfd, 'blobs', '--ipc', 1, 2, '--method', 'herding', '--table', 'a.json', *ONE)
     assert code == 0, err
     lines = [line for line in (blobs / 'a.md').read_text().splitlines() if line.startswith('| ')]
     assert [line.split(' | ')[0] for line in lines[2:]] == 2 * ['| random', '| k_means', '| herding', '| rs2']
@@ -126,7 +129,8 @@ def test_a_set_is_made_measured_and_loads_anywhere(blobs, capfd):
         assert found['label'].tolist() == [0, 1, 2, 0, 1, 2]
         about = json.loads(str(found['provenance']))
     assert {'method': 'dm', 'per_class': 2, 'seed': 0, 'dataset': 'blobs'}.items() <= about.items()
-    assert Image.open('made/dm.png').size == (2 * 48 + 2, 3 * 48 + 4)
+    with Image.open('made/dm.png') as picture:
+        assert picture.size == (2 * 48 + 2, 3 * 48 + 4)
     card = json.loads((blobs / 'made/dm.json').read_text())
     assert card['stored_bytes'] == {'images': 96, 'labels': 24, 'total': 120}
     assert set(card['scores']) == {'lrs', 'ars'} and card['seconds'] > 0
