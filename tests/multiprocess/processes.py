@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 HERE = pathlib.Path(__file__).parent
+KEPT = 'JAX_COMPILATION_CACHE_DIR', 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'
+"""What tests keep of compilations is not for groups, of which one process writes what the others read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +106,7 @@ def group(
     for rank in range(ranks) if start is None else start:
         own = {
             **os.environ,
+            **dict.fromkeys(KEPT, ''),
             'JAX_PLATFORMS': 'cpu',
             'PYTHONPATH': os.pathsep.join([str(HERE.parent), str(HERE)]),
             'KDJAX_COORDINATOR': address,
