@@ -42,6 +42,7 @@ def test_the_temperature_that_sharpened_the_logits_is_found(temperature):
     assert best_temperature(np.asarray(temperature * logits), np.asarray(label)) == pytest.approx(temperature, rel=0.03)
 
 
+@pytest.mark.slow
 def test_a_tempered_arm_is_the_arm_with_other_confidence(tmp_path):
     executor = Executor(Store(tmp_path), module='kdjax.tasks.oracle_lm')
     arm = TINY.arm(hard_labels(), name='arm/labels')

@@ -34,6 +34,7 @@ def nothing(executor):
     return made(executor, TINY.arm(idle), 'draft'), made(executor, target, 'target')
 
 
+@pytest.mark.slow
 def test_the_target_drafts_for_itself_without_a_miss(nothing):
     """15 bytes follow a prompt: three blocks of 4 and one of 3."""
     metrics = nothing[1].info['metrics']['test']
@@ -42,6 +43,7 @@ def test_the_target_drafts_for_itself_without_a_miss(nothing):
     assert metrics['block_length'] == pytest.approx(15 / 4, abs=0.05)
 
 
+@pytest.mark.slow
 def test_acceptance_is_a_sample_of_the_overlap(nothing):
     said, metrics = nothing[0].arrays['predictions']['test'], nothing[0].info['metrics']['test']
     tested = said['tested'].sum()

@@ -97,6 +97,7 @@ def test_noise_of_an_object_is_a_constant_to_its_parameters():
     assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(gradient))
 
 
+@pytest.mark.slow
 def test_a_prior_a_judge_and_scenes_are_trained_and_measured(tiny, tmp_path):
     executor = Executor(Store(tmp_path), module='kdjax.tasks.sprites')
     arm = tiny.arm(term(losses.hint_mse, 'student', 'batch.image', name='data'), tiny.live_teacher())
