@@ -33,6 +33,7 @@ class RS2(CondensedImages):
     set_steps: int = 300
     batch: int = 100
     steps: int = 300
+    learning_rate: float = 0.01
 
 
 def arms(task: RS2):
