@@ -151,7 +151,16 @@ def test_a_set_that_was_written_is_the_set_that_is_measured(task, tmp_path):
 @pytest.mark.slow
 def test_an_arm_runs_and_a_matched_set_teaches(task, tmp_path):
     """On blobs: from noise to students that are right of most test images, and the set is kept as an artifact."""
-    small = dataclasses.replace(task, set_steps=60, steps=60, learning_rate=0.02, teacher_steps=60)
+    small = dataclasses.replace(
+        task,
+        set_steps=60,
+        steps=60,
+        learning_rate=0.02,
+        teacher_steps=60,
+        teacher_learning_rate=0.02,
+        crop_padding=0,
+        teacher_crop_padding=0,
+    )  # images of two pixels a side lose half of themselves in a crop
     objective = term(matching.mean_embedding, 'synthetic', 'batch.image', 'network', model=small.matched())
     made = Made(small.condense('from_noise', objective, {'network': small.fresh_networks()}, optimizer=optax.adam(0.1)))
     executor = Executor(Store(tmp_path), module='tiny')
