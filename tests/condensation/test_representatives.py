@@ -38,9 +38,9 @@ def brightness():
 def test_there_is_one_representative_of_every_cluster_and_class():
     near = jnp.asarray([0.0, 0.1, 0.2, 9.0, 9.1, 9.2]).reshape(6, 1, 1, 1, 1) * jnp.ones((1, 2, 2, 2, 1))
     images = near.at[:, 1].set(near[::-1, 1])
-    choose = representatives.near_centres(brightness(), count=2, network='network')
-    view = View({'network': lambda view: Outputs({'params': {}, 'stats': {}})}, {}, 0)
-    rows = np.asarray(jax.jit(lambda key: choose(images, view, key=key))(KEY))
+    choose = representatives.near_centres(brightness(), count=2)
+    variables = {'params': {}, 'stats': {}}
+    rows = np.asarray(jax.jit(lambda key: choose(images, variables, key=key))(KEY))
     assert rows.dtype == np.int32
     np.testing.assert_array_equal(np.sort(rows, axis=0), [[1, 1], [4, 4]])
 
@@ -73,6 +73,25 @@ def test_a_batch_is_held_and_then_drawn_anew():
         for c in range(2):
             assert len(set(chosen[:, c])) == 3
             np.testing.assert_array_equal(batch[:, c], np.asarray(REAL)[chosen[:, c], c])
+
+
+def test_the_network_that_a_held_batch_asks_is_there_for_others():
+    """It is read before the branch that may not run."""
+
+    def choose(images, variables, *, key):
+        return representatives.at_random(3)(images + variables, None, key=key)
+
+    teacher = representatives.held(choose, name='held', count=3, every=2, network='network')
+
+    @jax.jit
+    def run(scale, step):
+        view = View({'network': lambda view: Outputs(2.0 * scale)}, {}, step)
+        said = teacher.apply(jnp.zeros((3, 2), jnp.int32), {'real': REAL}, view, key=KEY)
+        return said.taps['rows'], view['network']
+
+    rows, read = run(jnp.float32(3.0), jnp.int32(1))
+    np.testing.assert_array_equal(rows, 0)
+    assert read == 6.0
 
 
 @pytest.mark.parametrize('count, every', [(7, 1), (0, 1), (3, 0)])

@@ -16,16 +16,21 @@ from kdjax.errors import UserError
 from kdjax.models.model import Model, Outputs
 from kdjax.streams import stream
 from kdjax.teachers.teacher import Teacher
-from kdjax.view import View
 
 Choose = Callable[..., jax.Array]
-"""`choose(images [rows, classes, *image], view, *, key) -> rows [count, classes]`."""
+"""`choose(images [rows, classes, *image], variables, *, key) -> rows [count, classes]`.
+
+variables: of the network that it asks, or None.
+"""
 
 
-def held(choose: Choose, *, name: str, count: int, every: int = 1, real: str = 'real') -> Teacher:
+def held(
+    choose: Choose, *, name: str, count: int, every: int = 1, real: str = 'real', network: str | None = None
+) -> Teacher:
     """`count` real images of every class, `[count, classes, *image]`, chosen anew at every `every`-th step.
 
-    name: the teacher's own in `play`. real: name in `frozen` of all images. Tap: `rows` `[count, classes]`.
+    name: the teacher's own in `play`. real: name in `frozen` of all images. network: address of the variables of the
+    network that `choose` asks. Tap: `rows` `[count, classes]`.
     Raises UserError on a count or interval below 1 and where a class has fewer rows.
     """
 
@@ -41,11 +46,12 @@ def held(choose: Choose, *, name: str, count: int, every: int = 1, real: str = '
 
     def apply(memory, frozen, view, *, key):
         images = frozen[real]
+        asked = None if network is None else view[network]  # read here: what a branch reads stays within it
         if every == 1:
-            rows = choose(images, view, key=key)
+            rows = choose(images, asked, key=key)
         else:
             due = jnp.asarray(view.step, jnp.int32) % every == 0
-            rows = jax.lax.cond(due, lambda: choose(images, view, key=key), lambda: memory)
+            rows = jax.lax.cond(due, lambda: choose(images, asked, key=key), lambda: memory)
         batch = jnp.take_along_axis(images, rows.reshape(*rows.shape, *(1,) * (images.ndim - 2)), axis=0)
         return Outputs(batch, {'rows': rows})
 
@@ -59,8 +65,8 @@ def held(choose: Choose, *, name: str, count: int, every: int = 1, real: str = '
 def at_random(count: int) -> Choose:
     """Rows of each class without repeats."""
 
-    def choose(images, view, *, key):
-        del view
+    def choose(images, variables, *, key):
+        del variables
         rows, classes = images.shape[:2]
         orders = jax.vmap(lambda k: jax.random.permutation(k, jnp.arange(rows, dtype=jnp.int32)))
         return orders(jax.random.split(stream(key, 'rows'), classes)).T[:count]
@@ -68,16 +74,16 @@ def at_random(count: int) -> Choose:
     return choose
 
 
-def near_centres(model: Model, *, count: int, network: str, tap: str = 'pooled', iterations: int = 20) -> Choose:
+def near_centres(model: Model, *, count: int, tap: str = 'pooled', iterations: int = 20) -> Choose:
     """The image nearest to each of `count` cluster centres of a class, by what a network says at `tap`.
 
-    network: address of its variables. As many clusters as the batch has images: one representative of each, not the
+    As many clusters as the batch has images: one representative of each, not the
     neighbours of few centres. An image nearest to two centres is taken twice, as in the released code.
     Source: DREAM, arXiv 2302.14416, section 3.2, and new_strategy.py (query).
     """
 
-    def choose(images, view: View, *, key):
-        features = jax.lax.stop_gradient(taps(model, view[network], images, key=stream(key, 'embed'))[tap])
+    def choose(images, variables, *, key):
+        features = jax.lax.stop_gradient(taps(model, variables, images, key=stream(key, 'embed'))[tap])
         by_class = jnp.moveaxis(features.reshape(*features.shape[:2], -1), 1, 0)
         keys = jax.random.split(stream(key, 'clusters'), len(by_class))
 

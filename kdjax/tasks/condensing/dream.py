@@ -59,10 +59,10 @@ def dream(
         model, functools.partial(_on_real, model=model, augment=augment), learning, name='pool', age=AGE, axes=2
     )
     count = task.real_batch
-    choose = near_centres(model, count=count, network='pool') if clusters else at_random(count)
+    choose = near_centres(model, count=count) if clusters else at_random(count)
     bound = {
         'pool': Bound(networks, {}),
-        'held': Bound(held(choose, name='held', count=count, every=every), {'real': real_images(task)}),
+        'held': Bound(held(choose, name='held', count=count, every=every, network='pool'), {'real': real_images(task)}),
     }
     objective = summed(task, term(
         matching.gradient_matching, 'synthetic', 'synthetic.label', 'held', 'pool', model=model, augment=augment,
