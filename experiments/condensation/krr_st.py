@@ -27,6 +27,7 @@ from kdjax.tasks.unlabelled_images import UnlabelledImages
 @dataclasses.dataclass(frozen=True)
 class KRRST(UnlabelledImages):
     size: int = 50
+    learning_rate: float = 0.01
 
 
 def arms(task: KRRST):
