@@ -29,12 +29,22 @@ from kdjax.experiment import Experiment
 from kdjax.models.named_denoiser import named_denoiser
 from kdjax.models.two_times import one_or_two_times
 from kdjax.objectives import term
-from kdjax.tasks.few_step_students import FewStepStudents, best_of, sampler_arm, student_of, students_steps, weights_of
+from kdjax.tasks.few_step_students import (
+    FewStepStudents,
+    best_of,
+    sampler_arm,
+    student_of,
+    students_steps,
+    tangents,
+    weights_of,
+)
 from kdjax.tasks.generating import DENOISES
 from kdjax.tasks.mixtures_2d import Mixtures2D
 from kdjax.tasks.task import Bound, Trained
 
 STEPS = (1, 2, 4)
+LEVELS = {'mean': -0.4, 'deviation': 1.8}
+"""Of sCM's noise: mean and deviation of its logarithm."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,11 +59,13 @@ class FewSteps(FewStepStudents, Mixtures2D):
 def arms(task: FewSteps):
     teacher, label = task.live_teacher(), 'batch.label'
 
-    def learn(loss, reads, calls, *, renoise=True, bound=None, updates=None, start=None, name='arm', **options):
+    def learn(
+        loss, reads, calls, *, renoise=True, bound=None, updates=None, start=None, name='arm', said=None, **options
+    ):
         return student_of(
             task, term(asking(loss, task.denoiser), 'batch.data', label, *reads, **options),
-            {'teacher': teacher, **(bound or {})}, calls=calls, evaluates=students_steps(task, STEPS, renoise=renoise),
-            steps=updates, start=start, name=name,
+            {'teacher': teacher, **(bound or {})}, calls=calls, steps=updates, start=start, name=name,
+            evaluates=students_steps(task, STEPS, renoise=renoise, **(said or {})),
         )  # fmt: skip
 
     def rounds(parts=(8, 4, 2, 1)):
@@ -94,7 +106,8 @@ def arms(task: FewSteps):
         ),
         'scm': learn(
             continuous_consistency, ('student()', 'teacher()', 'warmup'), {'student': 4, 'teacher': 1},
-            bound={'warmup': Bound(warming(task.steps // 4), {})}, mean=-0.4, deviation=1.8,
+            bound={'warmup': Bound(warming(task.steps // 4), {})}, **LEVELS,
+            said={'more': lambda view, student, sample: tangents(task, view, student, **LEVELS)},
         ),
         'mean_flow': mean_flow(),
         **{f'tuned_{n}': sampler_arm(task, f'the best of {n}', best_of(n), metric='kl_to_data') for n in (2, 4, 8)},

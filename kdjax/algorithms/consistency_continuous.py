@@ -66,15 +66,30 @@ def continuous_consistency(
     Source: sCM, arXiv 2410.11081, algorithm 1; SANA-Sprint, arXiv 2503.09641, section 3.
     """
     student = trigflow(student)
-    schedule, scale = student.schedule, student.sigma_data
-    assert isinstance(schedule, TrigFlow) and scale is not None
-    t = log_normal_times(len(x), scale, mean=mean, deviation=deviation, key=stream(key, 'time'))
-    noise = jax.random.normal(stream(key, 'noise'), x.shape, x.dtype)
-    x_t, angle = schedule.noised(x, noise, t), schedule.angle(t)
-    velocity = _velocity(x, noise, angle, scale) if teacher is None else _taught(teacher, x_t, t, condition, guidance)
+    x_t, t, velocity = _on_path(x, condition, student, teacher, mean, deviation, guidance, key)
     output, g = tangent_of(student, x_t, t, velocity, condition, warmup=warmup, form=form, normalise=normalise)
-    log_weight = -jnp.log(scale * jnp.tan(angle)) if weight_by_noise else jnp.zeros_like(t)
+    log_weight = jnp.zeros_like(t)
+    if weight_by_noise:
+        assert isinstance(student.schedule, TrigFlow) and student.sigma_data is not None
+        log_weight = -jnp.log(student.sigma_data * jnp.tan(student.schedule.angle(t)))
     return losses.tangent_matching(output, g, jax.lax.stop_gradient(log_weight))
+
+
+def tangents_of(
+    x: Float[Array, 'batch *event'],
+    condition: Any,
+    student: Denoiser,
+    teacher: Denoiser | None,
+    *,
+    key: jax.Array,
+    mean: float | int = -1.0,
+    deviation: float | int = 1.4,
+    guidance: Guidance | None = None,
+) -> Float[Array, 'batch *event']:
+    """The tangents of `continuous_consistency` as they are before they are normalised, after the warm-up."""
+    student = trigflow(student)
+    x_t, t, velocity = _on_path(x, condition, student, teacher, mean, deviation, guidance, key)
+    return tangent_of(student, x_t, t, velocity, condition, normalise=False)[1]
 
 
 def tangent_of(
@@ -111,6 +126,27 @@ def warming(steps: int) -> Teacher:
         return Outputs(jnp.minimum(jnp.asarray(view.step, jnp.float32) / steps, 1.0))
 
     return Teacher(apply)
+
+
+def _on_path(
+    x: Array,
+    condition: Any,
+    student: Denoiser,
+    teacher: Denoiser | None,
+    mean: float | int,
+    deviation: float | int,
+    guidance: Guidance | None,
+    key: jax.Array,
+) -> tuple[Array, Array, Array]:
+    """(x_t, t, dx_t / d angle) at times and noise that are drawn here, of a student in TrigFlow."""
+    schedule, scale = student.schedule, student.sigma_data
+    assert isinstance(schedule, TrigFlow) and scale is not None
+    t = log_normal_times(len(x), scale, mean=mean, deviation=deviation, key=stream(key, 'time'))
+    noise = jax.random.normal(stream(key, 'noise'), x.shape, x.dtype)
+    x_t = schedule.noised(x, noise, t)
+    if teacher is None:
+        return x_t, t, _velocity(x, noise, schedule.angle(t), scale)
+    return x_t, t, _taught(teacher, x_t, t, condition, guidance)
 
 
 def _taught(teacher: Denoiser, x_t: Array, t: Array, condition: Any, guidance: Guidance | None) -> Array:

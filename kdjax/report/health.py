@@ -20,7 +20,7 @@ HEALTH = {
     'gap_to_teacher': "distance of the samples' true score from the teacher's, in units of the noise",
     'discriminator_gap': "the head's logit of data less that of samples, noised alike; 0 if it cannot tell them apart",
     'direction_noise': 'share of a direction that is noise and not its mean',
-    'tangent_median': 'norm of the tangent before it is normalised, the median over examples',
+    'tangent_median': 'root mean square of the tangent of an example before it is normalised, the median',
     'tangent_p95': 'the same, below which 95 of 100 examples lie',
     'saturated': 'pixels beyond the range of the data',
     'norm': 'size of pixels over that of exact samples',

@@ -33,3 +33,16 @@ def picture(image: np.ndarray, alt: str) -> Safe:
     """An <img>; small images keep their pixels."""
     small = max(image.shape[:2]) <= 64
     return tag('img', src=data_uri(image), alt=alt, class_='pixels' if small else None, width=96, height=96)
+
+
+def grid(images: np.ndarray, rows: np.ndarray, *, columns: int = 8) -> np.ndarray:
+    """The first `columns` images of each row, 0, 1, ..., side by side: `[rows * height, columns * width, channels]`.
+
+    rows: `[images]`, in which each stands. What a row lacks stays 0.
+    """
+    count, (height, width, channels) = int(np.max(rows)) + 1, images.shape[1:]
+    filled = np.zeros((count, height, columns, width, channels), images.dtype)
+    for row in range(count):
+        chosen = images[rows == row][:columns]
+        filled[row, :, : len(chosen)] = np.moveaxis(chosen, 0, 1)
+    return filled.reshape(count * height, columns * width, channels)

@@ -7,11 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from kdjax.report import figures
-from kdjax.report.images import data_uri
+from kdjax.report.images import data_uri, grid
 from kdjax.report.layout import section
 from kdjax.report.markup import Safe, tag
 from kdjax.stage import Artifact
-from kdjax.tasks.digit_diffusion import sample_grid
 
 TEACHER = 'teacher'
 
@@ -40,7 +39,7 @@ def samples(kept: Artifact, split: str, arms: Iterable[str]) -> Safe:
     else:
         label = np.unique(np.asarray(arrays['label']), return_inverse=True)[1]
         shown = [*([(TEACHER, TEACHER, taught)] if len(taught) else []), *panels]
-        drawn = [_figure(title, _grid(sample_grid(x, label), f'Samples of {title}')) for _, title, x in shown]
+        drawn = [_figure(title, _grid(grid(x, label), f'Samples of {title}')) for _, title, x in shown]
     told = f'Of the {split} split, seed {seed}.'
     if 'teacher' in kept.info:
         place = 'In grey' if first.ndim == 2 else 'First'

@@ -167,16 +167,3 @@ def judgement(judge: Model, variables: Any, images: np.ndarray) -> tuple[np.ndar
     parts = [look(variables, images[first : first + AT_ONCE]) for first in range(0, len(images), AT_ONCE)]
     features, logits = (np.concatenate([np.asarray(part[i]) for part in parts]) for i in range(2))
     return features, logits
-
-
-def sample_grid(images: np.ndarray, labels: np.ndarray, *, columns: int = 8) -> np.ndarray:
-    """The first `columns` images of each class in a row of its own: `[classes * height, columns * width, channels]`.
-
-    What a class lacks stays 0.
-    """
-    classes, (height, width, channels) = int(np.max(labels)) + 1, images.shape[1:]
-    grid = np.zeros((classes, height, columns, width, channels), images.dtype)
-    for label in range(classes):
-        chosen = images[labels == label][:columns]
-        grid[label, :, : len(chosen)] = np.moveaxis(chosen, 0, 1)
-    return grid.reshape(classes * height, columns * width, channels)

@@ -16,19 +16,20 @@ import optax
 from kdjax import teachers
 from kdjax.algorithms import Player
 from kdjax.algorithms.players import Prepare
-from kdjax.algorithms.scores import ScoreDistillation, Times, following, noise_share, reads, uniform
+from kdjax.algorithms.scores import ScoreDistillation, following, noise_share, reads
 from kdjax.data.dataset import SPLITS, ArraySource, Dataset, Origin
 from kdjax.diffusion import Denoiser, Discrete, Guidance
 from kdjax.errors import UserError
 from kdjax.models.model import Model, Outputs
 from kdjax.models.named_denoiser import named_denoiser
-from kdjax.objectives import Objective, term
+from kdjax.objectives import term
 from kdjax.renderers import Pixels, Renderer, named_renderer, stacked, whole
 from kdjax.stage import Compute, Train
 from kdjax.tasks.exact_measures import measure
 from kdjax.tasks.exact_samples import drawn_by_ddim
 from kdjax.tasks.flat_scenes import flat_scenes
 from kdjax.tasks.scenes import costed_on
+from kdjax.tasks.score_arms import ScoreArms
 from kdjax.tasks.task import Bound, Task, Trained
 from kdjax.tasks.worlds import World, digits_by_style
 from kdjax.view import View
@@ -46,7 +47,7 @@ DRAWS = 8
 
 
 @dataclasses.dataclass(frozen=True)
-class ExactScenes(Task):
+class ExactScenes(ScoreArms, Task):
     """Digits of `worlds.digits_by_style`, each particle a picture of a class; the prior is the law itself.
 
     A batch holds every particle once. Half of the particles are for validation, half for the test; all are trained.
@@ -90,10 +91,6 @@ class ExactScenes(Task):
         if self.world.negative is None:
             raise UserError(f'{type(self).__name__} has no negative condition: take ExactScenes')
         return self.world.negative
-
-    @property
-    def guidance(self) -> Guidance:
-        return Guidance(self.scale, 'from_null')
 
     @property
     def views(self) -> tuple[int, ...]:
@@ -195,10 +192,6 @@ class ExactScenes(Task):
 
     # Arms.
 
-    def method(self, **choices: Any) -> ScoreDistillation:
-        """A score distillation over the task's steps, with its guidance unless another is chosen."""
-        return ScoreDistillation(**{'guidance': self.guidance, 'steps': self.steps, **choices})
-
     def distilled(self, method: ScoreDistillation | None = None, **addresses: Any) -> Train:
         """An arm whose particles follow a method, for its steps. addresses: of `ScoreDistillation.objective`."""
         method = method or self.method()
@@ -206,13 +199,6 @@ class ExactScenes(Task):
             self.objective(method, **addresses), self.exact_teacher(), steps=method.steps, batch=self.batch_of_all,
             evaluates=self.evaluated_with(method, **addresses),
         )  # fmt: skip
-
-    def addresses(self) -> dict[str, Any]:
-        """Where a method finds what every arm has."""
-        return {'condition': 'batch.condition'}
-
-    def objective(self, method: ScoreDistillation, **addresses: Any) -> Objective:
-        return method.objective(self.denoiser, self.null, **self.addresses(), **addresses)
 
     def evaluated_with(self, method: ScoreDistillation, **addresses: Any) -> Said:
         """What is evaluated of every arm, and how much of the method's direction is noise in the middle of its run."""
@@ -229,11 +215,6 @@ class ExactScenes(Task):
             return self.evaluated()(view) | {'direction_noise': noise_share(directions)}
 
         return said
-
-    def sds(self, *, times: Times | None = None, scale: float | None = None, **choices: Any) -> Train:
-        """The baselines: SDS at uniform times, or at others such as `annealed()`."""
-        guidance = self.guidance if scale is None else Guidance(scale, 'from_null')
-        return self.distilled(self.method(**{'times': times or uniform(), 'guidance': guidance, **choices}))
 
     def with_fake(self, method: ScoreDistillation) -> Train:
         """VSD: the particles move, then a fake score that begins as the prior and learns on them, one move each."""

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdjax import losses
+from kdjax.algorithms.consistency_continuous import tangents_of
 from kdjax.algorithms.trajectory import guided
 from kdjax.data.batches import evaluation_batches
 from kdjax.diffusion.denoiser import Denoiser
@@ -30,6 +31,8 @@ from kdjax.teachers.teacher import Teacher
 from kdjax.view import View
 
 Said = dict[str, jax.Array]
+
+TANGENT_QUANTILES = {'median': 0.5, 'p95': 0.95}
 
 # Learning.
 
@@ -116,6 +119,20 @@ def off_path(task: Generating, view: View, sample: jax.Array, *, steps: int = 16
     return losses.hint_mse(sample, Heun(along='noise')(teacher, prior, times, view['batch.label']))
 
 
+def tangents(task: Generating, view: View, student: Denoiser, **levels: Any) -> Said:
+    """`tangent`, the root mean square of the tangent of sCM at each row before it is normalised, on the teacher's path.
+
+    levels: `mean` and `deviation` of the logarithm of the noise level, as in `continuous_consistency`. For `more` of
+    `students_steps`; metrics are its median and 95 % quantile.
+    """
+    assert view.key is not None
+    teacher = task.denoiser(view['teacher()'], 'teacher')
+    g = tangents_of(
+        view['batch.data'], view['batch.label'], student, teacher, key=stream(view.key, 'tangent'), **levels
+    )  # fmt: skip
+    return {'tangent': jnp.sqrt(losses.hint_mse(g, jnp.zeros_like(g)))}
+
+
 class FewStepStudents:
     """Before a task among the bases: its students are measured at several numbers of steps, see `measuring`.
 
@@ -127,7 +144,10 @@ class FewStepStudents:
 
 
 def measuring(plain: Callable[..., dict[str, float]]) -> Callable[..., dict[str, float]]:
-    """A task's metrics, of `sample` under their own names, of `sample_4` as `frechet_4` ..., and means of `error_*`."""
+    """A task's metrics, of `sample` under their own names, of `sample_4` as `frechet_4` ..., and means of `error_*`.
+
+    Of a `tangent`: `tangent_median` and `tangent_p95`.
+    """
 
     def measure(said: Mapping[str, np.ndarray], reference: Any = None) -> dict[str, float]:
         metrics: dict[str, float] = {}
@@ -137,6 +157,8 @@ def measuring(plain: Callable[..., dict[str, float]]) -> Callable[..., dict[str,
                 metrics |= {metric + name.removeprefix('sample'): value for metric, value in found.items()}
             elif name.startswith('error_'):
                 metrics[name] = float(np.mean(values, dtype=np.float64))
+            elif name == 'tangent':
+                metrics |= {f'tangent_{n}': float(np.quantile(values, q)) for n, q in TANGENT_QUANTILES.items()}
         return metrics
 
     return measure

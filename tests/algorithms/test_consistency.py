@@ -24,6 +24,7 @@ from kdjax.algorithms.consistency_continuous import (
     continuous_consistency,
     log_normal_times,
     tangent_of,
+    tangents_of,
     trigflow,
     warming,
 )
@@ -133,6 +134,8 @@ def test_the_exact_consistency_function_has_no_tangent():
     _, g = tangent_of(exact_student(), x_t, t, velocity, normalise=False)
     _, off = tangent_of(exact_student(1.1), x_t, t, velocity, normalise=False)
     assert jnp.max(jnp.abs(g)) < 1e-4 < 1e-2 < jnp.max(jnp.abs(off))
+    drawn = tangents_of(x, None, exact_student(), taught, key=jax.random.key(0))
+    assert drawn.shape == x.shape and jnp.max(jnp.abs(drawn)) < 1e-3
 
 
 TRIG_KARRAS = diffusion.Karras(1e-3, 1e3)

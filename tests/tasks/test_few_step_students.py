@@ -17,6 +17,7 @@ from kdjax.tasks.few_step_students import (
     recorded_pairs,
     sampler_arm,
     students_steps,
+    tangents,
 )
 from kdjax.tasks.guided_trajectories import recorded_trajectories
 from kdjax.tasks.mixtures_2d import Mixtures2D
@@ -44,6 +45,13 @@ def test_samples_by_steps_have_names_and_more_steps_come_nearer_the_end_of_the_p
     assert set(plain) == {'sample', 'sample_2', 'sample_12'}
     errors = [float(jnp.mean(off_path(TASK, view, plain[name]))) for name in ('sample', 'sample_2', 'sample_12')]
     assert errors[0] > errors[1] > errors[2]
+
+
+def test_tangents_have_a_size_for_each_row_and_two_quantiles():
+    found = np.asarray(jax.jit(lambda: tangents(TASK, exact_view(TASK), TASK.exact_denoiser()))()['tangent'])
+    assert found.shape == (8,) and (found > 0).all()
+    metrics = measuring(lambda said, reference: {})({'tangent': np.arange(101.0)})
+    assert metrics == {'tangent_median': 50.0, 'tangent_p95': 95.0}
 
 
 def test_one_step_with_fresh_noise_is_the_data_expected():

@@ -10,14 +10,15 @@ import pytest
 from abstract_stages import Abstract
 
 from kdjax import losses
+from kdjax.algorithms.generators import Terms
 from kdjax.diffusion.guidance import Guidance
 from kdjax.diffusion.solvers import DPMSolver, Heun
 from kdjax.objectives import term
 from kdjax.run.stages import Executor
 from kdjax.run.store import Store
 from kdjax.stage import Output
-from kdjax.tasks.digit_diffusion import DigitDiffusion, sample_grid
-from kdjax.tasks.generating import PREDICTS
+from kdjax.tasks.denoising import PREDICTS
+from kdjax.tasks.digit_diffusion import DigitDiffusion
 from kdjax.tasks.mixtures_2d import Mixtures2D, measure
 
 KEY = jax.random.key(0)
@@ -136,31 +137,12 @@ def test_arms_and_samplers_trace_from_end_to_end(task):
     assert cost['parameters'] > 0 and cost['student_flops'] > 0
 
 
-def game(task, teacher):
-    """A fake score that follows, and a generator that moves along the difference of both data predictions."""
-
-    def follow(x, fake, *, key):
-        noised, time, target = task.renoised(jax.lax.stop_gradient(x), key=key)
-        return losses.hint_mse(task.denoiser(fake, 'fake').raw(noised, time), target)
-
-    def match(x, real, fake, *, key):
-        noised, time, _ = task.renoised(x, key=key)
-        said = [task.denoiser(f, name).data(noised, time) for f, name in ((real, 'teacher'), (fake, 'fake'))]
-        return losses.hint_mse(x, jax.lax.stop_gradient(x + said[0] - said[1]))
-
-    fake = task.follower(term(follow, 'student', 'fake()'), moves=2, calls={'fake': 3})
-    calls = {'fake': 1} | ({'teacher': 1} if teacher.models else {})
-    student = task.player(term(match, 'student', 'teacher()', 'fake()'), start='start')
-    players = {'fake': fake, 'student': dataclasses.replace(student, calls=calls)}
-    inputs = {'start': task.trained_teacher.variables}
-    return task.play(players, {'teacher': teacher}, inputs=inputs, turns='in_order')
-
-
 @pytest.mark.parametrize('teacher', ['exact_teacher', 'live_teacher'])
 def test_a_game_of_a_generator_and_a_fake_score_traces_from_end_to_end(teacher):
-    stage = game(POINTS, getattr(POINTS, teacher)())
+    terms, bound = Terms(POINTS.denoiser), getattr(POINTS, teacher)()
+    stage = POINTS.matched(terms.distribution_matching(), terms.denoising(), bound, terms=terms, moves=2)
     arrays, metrics = Abstract().train(stage)
-    assert {'fake/follow', 'student/match'} <= set(metrics)
+    assert {'fake/denoising', 'student/distribution_matching'} <= set(metrics)
     assert set(arrays['variables']) == {'fake', 'student'}
     assert arrays['predictions']['test']['sample'].shape == (2000, 2)
     assert (stage.cost()['teacher_queries'] > 0) == (teacher == 'live_teacher')
@@ -190,13 +172,6 @@ def test_real_digits_are_near_real_digits_and_noise_is_not():
     assert real['frechet'] < 0.1 * other['frechet']
     assert real['coverage'] == 1.0 > other['coverage']
     np.testing.assert_allclose(DIGITS.pictures(images), held['image'], atol=1e-5)
-
-
-def test_a_grid_holds_a_row_for_each_class():
-    images = np.arange(4, dtype=np.float32)[:, None, None, None] * np.ones((1, 2, 3, 1), np.float32)
-    grid = sample_grid(images, np.array([0, 1, 1, 1]), columns=2)
-    assert grid.shape == (4, 6, 1)
-    assert grid[::2, ::3, 0].tolist() == [[0, 0], [1, 2]]
 
 
 @pytest.mark.slow
