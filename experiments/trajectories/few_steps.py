@@ -18,6 +18,7 @@ begin at 80; it has no weight over time. Consistency is weighed by the inverse o
 """
 
 import dataclasses
+from typing import Any
 
 from kdjax.algorithms import Player
 from kdjax.algorithms.consistency_continuous import continuous_consistency, warming
@@ -43,7 +44,7 @@ from kdjax.tasks.mixtures_2d import Mixtures2D
 from kdjax.tasks.task import Bound, Trained
 
 STEPS = (1, 2, 4)
-LEVELS = {'mean': -0.4, 'deviation': 1.8}
+LEVELS: dict[str, Any] = {'mean': -0.4, 'deviation': 1.8}
 """Of sCM's noise: mean and deviation of its logarithm."""
 
 

@@ -21,6 +21,7 @@ spectral norm, for heads. Equal updates; `frechet_2` is of two steps.
 
 import dataclasses
 import math
+from typing import Any
 
 from kdjax.algorithms import Player
 from kdjax.algorithms.consistency_adversarial import adversarial_consistency, consistency_critic
@@ -50,7 +51,7 @@ def arms(task: SanaSprint):
     bound = {'teacher': task.live_teacher(), 'warmup': Bound(warming(task.steps // 4), {})}
     heads = heads_on(task.trained_teacher.model, ('block1', 'block2'), hidden=(task.hidden,))
     scale = math.log(2 * task.sigma_data)
-    levels = {'mean': 0.2 + scale, 'deviation': 1.6}
+    levels: dict[str, Any] = {'mean': 0.2 + scale, 'deviation': 1.6}
     judged_levels = levels | {'critic_mean': -0.6 + scale, 'critic_deviation': 1.0}
 
     def judged(loss, at_most_noise):

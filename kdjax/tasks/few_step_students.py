@@ -46,17 +46,19 @@ def student_of(
     evaluates: Callable[[View], Said],
     steps: int | None = None,
     start: Output | None = None,
+    learning_rate: float | None = None,
     **options: Any,
 ) -> Train:
     """An arm: the teacher's network, from its weights or those of `start`, minimises one objective that calls it.
 
     The address `'student()'` is the network itself, with the raw output. calls: see `Player`; those of teachers that
-    are no networks are left out. evaluates: one of `students_steps`, say. options: of `Task.play`.
+    are no networks are left out. evaluates: one of `students_steps`, say. learning_rate: in place of the task's.
+    options: of `Task.play`.
     """
     networks = {name for name, teacher in bound.items() if teacher.models}
     paid = {name: passes for name, passes in calls.items() if name == 'student' or name in networks}
     player = task.follower(objective, spec=task.student, moves=1, calls=paid)
-    player = dataclasses.replace(player, optimizer=task.optimizer(steps))
+    player = dataclasses.replace(player, optimizer=task.optimizer(steps, learning_rate))
     inputs = {'start': start or task.trained_teacher.variables}
     return task.play({'student': player}, bound, steps=steps, inputs=inputs, evaluates=evaluates, **options)
 
