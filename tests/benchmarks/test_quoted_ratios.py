@@ -1,0 +1,31 @@
+"""What the pages quote of the benchmarks is what their records say."""
+
+import json
+import pathlib
+import re
+
+ROOT = pathlib.Path(__file__).parents[2]
+PAGE = (ROOT / 'docs/language.md').read_text()
+CASES = {
+    'KL(teacher ‖ student)': 'kl_forward', 'KL(student ‖ teacher)': 'kl_reverse', 'Jensen-Shannon': 'jsd',
+    'two teachers, forward': 'two_teachers',
+}  # fmt: skip
+
+
+def ratios(name: str) -> dict[str, float]:
+    return json.loads((ROOT / f'benchmarks/records/{name}.json').read_text())['ratios']
+
+
+def test_vocabulary_losses_beside_others():
+    said = ratios('vocab_loss')
+    for shown, case in CASES.items():
+        *seconds, memory = re.search(rf'^\| {re.escape(shown)} \| (.+) \|$', PAGE, re.M).group(1).split(' | ')
+        peers = [f'{said[f"{case}_{peer}"]:.1f}' for peer in ('scan', 'dense', 'torch', 'liger', 'trl')]
+        assert [*seconds, memory] == [*peers, f'{said[f"{case}_temporaries"]:.0f}']
+
+
+def test_steps_and_generation_beside_others():
+    quoted = re.findall(r'(\d\.\d) times', PAGE.partition('## What it costs')[2].partition('\n## ')[0])
+    step, generation = ratios('lm_step'), ratios('generation')
+    told = step['live_teacher'], step['hidden_state_cache'], generation['sampling'], generation['nucleus']
+    assert quoted == [f'{ratio:.1f}' for ratio in told]
