@@ -15,7 +15,12 @@ Hyperparameters-are-all-you-need, customed_sampler.py). A network is sampled und
 Points of a ring of eight modes, nobody is told the class; the ends of the levels, 0.03 and 14.6, are in units of the
 deviation of the data, as there is no decoder that absorbs what noise is left. Seeds change the noise alone.
 
-`kdjax verify training_free`: not verified yet.
+`kdjax verify training_free`: about three minutes on 2 cores. Five seeds, test split, contrary: eight evaluations at the
+published settings are further from the data than twenty even ones, published_8 - default_20 +1.29 [+1.22, +1.36] of
+kl_to_data, and as far if the data expected at the end is the sample, published_8_data - default_20 +0.040 [-0.004,
++0.085] of kl_to_data. The grid itself helps, published_8_data - even_8 -1.66 [-1.69, -1.63] of kl_to_data, and settings
+chosen for the data on hand help more than any published ones, tuned_8 - published_8_data -0.595 [-0.636, -0.555] of
+kl_to_data: eight evaluations, nothing trained, and four times nearer than twenty even ones.
 """
 
 import dataclasses
