@@ -72,6 +72,7 @@ def logits(folder, tokens):
     return said(variables)
 
 
+@pytest.mark.slow
 def test_stopped_by_a_signal_it_goes_on_to_the_same_student(distil, signalled, home):
     objective = ('--objective', 'jsd:beta=0.5+labels:0.5')
     code, out, err = distil(*objective)

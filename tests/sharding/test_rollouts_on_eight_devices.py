@@ -5,9 +5,12 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 HERE = pathlib.Path(__file__).parent
 
 
+@pytest.mark.slow
 def test_texts_do_not_depend_on_the_mesh():
     found = subprocess.run(
         [sys.executable, '-W', 'error', str(HERE / 'rollouts_on_eight.py')], cwd=HERE, capture_output=True, text=True,
