@@ -13,7 +13,11 @@ Particles are 32 flat Gaussian splats each; the prior is exact: ten classes of d
 (`ExactScenes`). The identity itself is a test. The paper's two priors, of images and of latents, are not compared.
 All arms make the same steps at the same cost.
 
-Not verified yet.
+`kdjax verify stable_dreamer`: five minutes on 2 cores (the record's seconds are those of a machine that did other
+things). The rate of the particles, 0.1, was chosen for free pixels (see `nfsd`) and not again; nothing else was tuned.
+Five seeds, test split: narrowed - sds +1.80 [+1.69, +1.92] of log_density, narrowed - sds -1.37 [-1.43, -1.30] of
+to_mode and narrowed - sds -1.64 [-2.03, -1.24] of energy reproduced. What narrows the range of t is as good as what
+makes it fall: narrowest - annealed +0.0033 [-0.0033, +0.0100] of log_density, inconclusive.
 """
 
 import dataclasses
