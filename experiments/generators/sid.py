@@ -16,7 +16,11 @@ Diff-Instruct draws EDM's log-normal ones. Of the rates 5e-4 and 1e-3 each arm h
 validation. Equal updates of the generator: one of SiD passes backwards through both networks, which one of the other
 two does not.
 
-`kdjax verify sid`: not verified yet.
+`kdjax verify sid`: three minutes on 2 cores. Five seeds, test split, contrary: among generators of this size the plain
+direction is as good or better, sid - diff_instruct +0.051 [-0.063, +0.164] of total_variation, sid - dmd +0.129
+[+0.041, +0.216] of total_variation, and the correction buys little over the Fisher term, sid - fisher -0.044 [-0.155,
++0.067] of total_variation. After 1500 updates all are far from the teacher, sid - teacher +0.271 [+0.167, +0.376] of
+total_variation.
 """
 
 import dataclasses
