@@ -69,7 +69,8 @@ def ours(setting: dict[str, Any], steps: int) -> tuple[Step, int]:
 
     def loss(image, rate, label, piece):
         rows = (x.reshape(-1, CLASSES, *x.shape[1:]) for x in (image, label))
-        return trajectory_matching(*rows, rate, piece, model=model, key=jax.random.key(SEED), **sizes)[0]
+        distance, _ = trajectory_matching(*rows, rate, piece, model=model, key=jax.random.key(SEED), **sizes)
+        return distance[0]
 
     given = jax.tree.map(jnp.asarray, (image, np.float32(RATE), label, {'start': start, 'target': target}))
     program = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(*given).compile()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 
 from kdjax.data.checks import check_labels
 from kdjax.data.dataset import ArraySource, ImageDataset
+from kdjax.data.npz import plain_arrays
 from kdjax.data.selection import members
 from kdjax.errors import UserError
 
@@ -87,13 +87,7 @@ def save_condensed(path: Path, condensed: CondensedSet) -> None:
 
 def load_condensed(path: Path, *, dataset: ImageDataset | None = None) -> CondensedSet:
     """Read a set back. Raises `UserError` on a file that is not one, and on one of other data than `dataset`."""
-    if not path.is_file():
-        raise UserError(f"'{path}' does not exist: name a set that `save_condensed` wrote")
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            arrays = dict(found)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"'{path}' cannot be read as .npz of plain arrays: {error}") from None
+    arrays = plain_arrays(path, 'name a set that `save_condensed` wrote')
     if str(arrays.get('format')) != FORMAT:
         raise UserError(
             f"'{path}' is no condensed set: it holds {sorted(arrays)}, and its format is {arrays.get('format')} where "

@@ -46,14 +46,19 @@ def load(folder: Path, *, train_examples: int | None = None) -> ImageDataset:
     )
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def plain_arrays(path: Path, remedy: str) -> dict[str, np.ndarray]:
+    """All arrays of a `.npz`, none of which may hold code. Raises UserError, with the remedy, where there is none."""
     if not path.is_file():
-        raise UserError(f"'{path}' does not exist: the folder should hold {LAYOUT}")
+        raise UserError(f"'{path}' does not exist: {remedy}")
     try:
         with np.load(path, allow_pickle=False) as found:
-            arrays = dict(found)
+            return dict(found)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"'{path}' cannot be read as .npz of plain arrays: {error}") from None
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    arrays = plain_arrays(path, f'the folder should hold {LAYOUT}')
     missing = {'image', 'label'} - set(arrays)
     if missing:
         raise UserError(f"'{path}' lacks {sorted(missing)}; it holds {sorted(arrays)}")

@@ -14,7 +14,7 @@ from kdjax.algorithms import Player, play
 from kdjax.algorithms.condensation import experts, matching, networks, sets
 from kdjax.algorithms.condensation.regression import regression_error
 from kdjax.algorithms.condensation.siamese import siamese
-from kdjax.algorithms.condensation.trajectory import watched_matching
+from kdjax.algorithms.condensation.trajectory import trajectory_matching
 from kdjax.algorithms.condensation.unrolled import FINITE
 from kdjax.data.condensed import by_class
 from kdjax.models.model import from_functions
@@ -68,7 +68,7 @@ OBJECTIVES = {
     'ncfm': learned(Part('sampler', sampler, ('batch.image',)))
     + term(against, 'synthetic', 'batch.image', 'network', 'sampler'),
     'mtt': term(
-        watched_matching, 'synthetic', 'synthetic.label', 'synthetic.rate', 'piece',
+        trajectory_matching, 'synthetic', 'synthetic.label', 'synthetic.rate', 'piece',
         model=MODEL, steps=3, batch=4, threshold=1.0,
     ),
     'krr': term(regressed, 'synthetic', 'synthetic.label', 'batch.image', 'pool'),
@@ -106,5 +106,5 @@ def test_it_is_a_term(name):
     after, metrics = jax.eval_shape(algorithm.step, state, frozen, batch, KEY)
     assert shapes(after) == shapes(state)
     assert {m.shape for m in metrics.values()} == {()}
-    assert (name == 'mtt') == (f'synthetic/watched_matching/{FINITE}' in metrics)
+    assert (name == 'mtt') == (f'synthetic/trajectory_matching/{FINITE}' in metrics)
     assert jax.eval_shape(algorithm.evaluate, state, frozen, batch, KEY) == {}

@@ -99,7 +99,7 @@ def matched(images, labels, rate, piece, **options):
     steps, batch = options.pop('steps', 3), options.pop('batch', 6)
     return trajectory.trajectory_matching(
         images, labels, rate, piece, model=mlp(), steps=steps, batch=batch, key=KEY, **options
-    )
+    )[0]
 
 
 def piece(ahead=1):

@@ -32,29 +32,6 @@ def trajectory_matching(
     augment: Callable[..., jax.Array] | None = None,
     mirrored: bool = False,
     threshold: float | int | None = None,
-) -> jax.Array:
-    """The distance of `watched_matching` alone, `[1]`."""
-    return watched_matching(
-        images, labels, rate, piece, model=model, steps=steps, batch=batch, key=key, estimator=estimator, last=last,
-        augment=augment, mirrored=mirrored, threshold=threshold,
-    )[0]  # fmt: skip
-
-
-def watched_matching(
-    images: jax.Array,
-    labels: jax.Array,
-    rate: jax.Array,
-    piece: Mapping[str, Any],
-    *,
-    model: Model,
-    steps: int,
-    batch: int,
-    key: jax.Array,
-    estimator: str = 'exact',
-    last: int | None = None,
-    augment: Callable[..., jax.Array] | None = None,
-    mirrored: bool = False,
-    threshold: float | int | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """|theta_steps - target|^2 / |start - target|^2 after training on the set from `start`, `[1]`.
 

@@ -16,7 +16,7 @@ import optax
 
 from kdjax.algorithms.condensation.experts import drawn_from
 from kdjax.algorithms.condensation.sets import by_part
-from kdjax.algorithms.condensation.trajectory import accumulated_error, watched_matching
+from kdjax.algorithms.condensation.trajectory import accumulated_error, trajectory_matching
 from kdjax.objectives import term
 from kdjax.stage import Compute, Output
 from kdjax.streams import stream
@@ -163,7 +163,7 @@ def _followed(
 ) -> Output:
     batch = min(follow.batch, task.per_class * task.data.classes)
     objective = term(
-        watched_matching, 'synthetic', 'synthetic.label', 'synthetic.rate', 'piece', model=task.matched(),
+        trajectory_matching, 'synthetic', 'synthetic.label', 'synthetic.rate', 'piece', model=task.matched(),
         steps=follow.steps, batch=batch, augment=augmentation(task) if follow.augmented else None, mirrored=mirrored,
         threshold=follow.threshold, name=name,
     )  # fmt: skip
