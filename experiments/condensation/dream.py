@@ -37,11 +37,12 @@ class DREAM(CondensedImages):
     steps: int = 300
     learning_rate: float = 0.01
     shorter: int = 8
+    gradient_rate: float = 0.1
 
 
 def arms(task: DREAM):
     def way(name, **options):
-        return {name: functools.partial(dream, name=name, **options)}
+        return {name: functools.partial(dream, name=name, rate=task.gradient_rate, **options)}
 
     short = {'steps': task.set_steps // task.shorter}
     both = way('host', **HOST) | way('dream') | way('host_short', **HOST, **short) | way('dream_short', **short)

@@ -34,15 +34,19 @@ class NCFM(CondensedImages):
     set_steps: int = 300
     steps: int = 300
     learning_rate: float = 0.01
+    pixel_rate: float = 0.01
 
 
 def arms(task: NCFM):
+    def way(name, **options):
+        return functools.partial(ncfm, rate=task.pixel_rate, name=name, **options)
+
     parts: dict[str, Way] = {
-        'ncfm_learned': functools.partial(ncfm, learned_frequencies=True, name='ncfm_learned'),
-        'ncfm_plain': functools.partial(ncfm, calibrated=False, name='ncfm_plain'),
-        'means': functools.partial(ncfm, calibrated=False, means=True, name='means'),
+        'ncfm_learned': way('ncfm_learned', learned_frequencies=True),
+        'ncfm_plain': way('ncfm_plain', calibrated=False),
+        'means': way('means', calibrated=False, means=True),
     }
-    both = arms_at(task, (1, 10), 'random', 'k_means', 'dm', 'ncfm', rs2=without_replacement)
+    both = arms_at(task, (1, 10), 'random', 'k_means', 'dm', ncfm=way('ncfm'), rs2=without_replacement)
     return both | arms_at(task, (10,), **parts)
 
 
