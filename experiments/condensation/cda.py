@@ -34,10 +34,7 @@ CURRICULA = {'sre2l': 'constant', 'cda': 'cosine', 'linear': 'linear', 'reversed
 
 @dataclasses.dataclass(frozen=True)
 class CDA(CondensedImages):
-    student: str = 'convnet-8-2'
-    teacher: str = 'convnet-16-2'
     transfer: tuple[str, ...] = ()
-    steps: int = 300
     set_steps: int = 300
     least: float = 0.5
     recover_rate: float = 0.25

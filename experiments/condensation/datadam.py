@@ -31,8 +31,6 @@ from kdjax.tasks.condensing.repeated import without_replacement
 class DataDAM(CondensedImages):
     transfer: tuple[str, ...] = ('mlp-64',)
     set_steps: int = 300
-    steps: int = 300
-    learning_rate: float = 0.01
 
 
 def arms(task: DataDAM):

@@ -34,8 +34,6 @@ HOST = {'clusters': False, 'every': 1, 'start': 'random'}
 class DREAM(CondensedImages):
     transfer: tuple[str, ...] = ()
     set_steps: int = 240
-    steps: int = 300
-    learning_rate: float = 0.01
     shorter: int = 8
     gradient_rate: float = 0.1
 

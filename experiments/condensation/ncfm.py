@@ -32,8 +32,6 @@ from kdjax.tasks.condensing.repeated import without_replacement
 class NCFM(CondensedImages):
     transfer: tuple[str, ...] = ('mlp-64',)
     set_steps: int = 300
-    steps: int = 300
-    learning_rate: float = 0.01
     pixel_rate: float = 0.01
 
 

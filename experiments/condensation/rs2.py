@@ -32,8 +32,6 @@ class RS2(CondensedImages):
     transfer: tuple[str, ...] = ()
     set_steps: int = 300
     batch: int = 100
-    steps: int = 300
-    learning_rate: float = 0.01
 
 
 def arms(task: RS2):

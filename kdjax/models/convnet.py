@@ -54,6 +54,14 @@ def _halved(x: jax.Array) -> jax.Array:
     return jnp.mean(whole.reshape(batch, height // 2, 2, width // 2, 2, channels), (2, 4))
 
 
+def suiting_depth(image_shape: tuple[int, ...]) -> int:
+    """Blocks of a ConvNet for images `(H, W, C)`: 3, or fewer where the last norm would see less than 4 x 4 places.
+
+    A norm of each image over 2 x 2 places, whose mean is then taken, leaves little that differs between images.
+    """
+    return max(1, min(3, min(image_shape[:2]).bit_length() - 2))
+
+
 def convnet(
     width: int,
     depth: int,

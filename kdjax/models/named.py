@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from kdjax.errors import UserError, unknown
-from kdjax.models.convnet import convnet
+from kdjax.models.convnet import convnet, suiting_depth
 from kdjax.models.decoder_config import DecoderConfig, gpt2_config
 from kdjax.models.mlp import mlp
 from kdjax.models.model import Model
@@ -17,7 +17,7 @@ from kdjax.models.vit import vit
 
 GRAMMAR = (
     'mlp-WIDTH-WIDTH..., resnetDEPTH or resnetDEPTHx4 (depth 6n + 2), wrn-DEPTH-FACTOR (depth 6n + 4), '
-    'vit-WIDTH-DEPTH[-pPATCH][-hHEADS][-token], convnet-WIDTH-DEPTH'
+    'vit-WIDTH-DEPTH[-pPATCH][-hHEADS][-token], convnet-WIDTH[-DEPTH]'
 )
 EXAMPLES = (
     'mlp-256',
@@ -46,7 +46,7 @@ HEAD_WIDTH = 32
 
 _MLP = re.compile(r'mlp((?:-\d+)+)')
 _RESNET = re.compile(r'resnet(\d+)(x4)?')
-_CONVNET = re.compile(r'convnet-(\d+)-(\d+)')
+_CONVNET = re.compile(r'convnet-(\d+)(?:-(\d+))?')
 _WRN = re.compile(r'wrn-(\d+)-(\d+)')
 _DECODER = re.compile(r'(llama|gpt2)-(\d+)-(\d+)(?:-h(\d+))?')
 _VIT = re.compile(r'vit-(\d+)-(\d+)(?:-p(\d+))?(?:-h(\d+))?(-token)?')
@@ -63,7 +63,8 @@ def named(
     """The model that a specification names, for images `[batch, *image_shape]` of so many classes.
 
     spec: `mlp-256-256`, `resnet8`, `resnet8x4`, `wrn-16-2`, `vit-64-4` (width, depth; `-p2` patch, `-h8`
-        heads, `-token` class token instead of mean pooling). Taps: see `models.mlp`, `.resnet` and `.vit`.
+        heads, `-token` class token instead of mean pooling), `convnet-32-3`, or `convnet-32` with `suiting_depth`
+        blocks. Taps: see `models.mlp`, `.resnet`, `.vit` and `.convnet`.
     norm: 'batch' or 'group' ('none' for an MLP, 'none' and 'instance' for a ConvNet); a ViT has LayerNorm whatever
         this says.
     Raises UserError for an unknown specification, with the nearest known one and the grammar.
@@ -76,7 +77,8 @@ def named(
     if found := _WRN.fullmatch(spec):
         return wide_resnet(int(found[1]), int(found[2]), norm=norm, **options)
     if found := _CONVNET.fullmatch(spec):
-        return convnet(int(found[1]), int(found[2]), norm=norm, **options)
+        depth = int(found[2] or suiting_depth(options['image_shape']))
+        return convnet(int(found[1]), depth, norm=norm, **options)
     if found := _VIT.fullmatch(spec):
         width, depth, patch = int(found[1]), int(found[2]), None if found[3] is None else int(found[3])
         pooling = 'token' if found[5] else 'mean'

@@ -61,14 +61,14 @@ class CondensedImages(SmallImages):
     per_class: images of the set for each class. set_steps, set_rate: updates of a set and their rate (Adam on pixels).
     real_batch: real images of each class in an update.
     student: what measures, and what sets are matched through; transfer: further architectures that measure, by hard
-    labels, and with soft_transfer by the teacher's too.
-    steps, batch, learning_rate: of every network that measures, whatever it learns from. norm: 'usual' is that of
-    `USUAL_NORMS`, or one for all.
+    labels, and with soft_transfer by the teacher's too. A ConvNet has as many blocks as suit the images.
+    steps, batch, learning_rate: of every network that measures, whatever it learns from; the teacher's have their own
+    names and are as many. norm: 'usual' is that of `USUAL_NORMS`, or one for all.
     """
 
     norm: str = USUAL
-    student: str = 'convnet-16-3'
-    teacher: str = 'convnet-32-3'
+    student: str = 'convnet-16'
+    teacher: str = 'convnet-32'
     transfer: tuple[str, ...] = ('mlp-64', 'resnet8', 'vit-32-2')
     soft_transfer: bool = False
     per_class: int = 10
@@ -76,8 +76,10 @@ class CondensedImages(SmallImages):
     set_rate: float = 0.05
     real_batch: int = 32
     batch: int = 64
-    steps: int = 500
-    learning_rate: float = 2e-3
+    steps: int = 900
+    learning_rate: float = 3e-3
+    teacher_steps: int = 900
+    teacher_learning_rate: float = 3e-3
     evaluations: int = 2
     crop_padding: int = 1
 

@@ -24,10 +24,7 @@ class LedDigits(CondensedImages):
     """
 
     student: str = 'mlp-32'
-    teacher: str = 'convnet-32-2'
     transfer: tuple[str, ...] = ()
-    steps: int = 300
-    learning_rate: float = 0.01
     set_steps: int = 300
     led_steps: int = 200
     experts: int = 10

@@ -30,7 +30,6 @@ class PrunedImages(CondensedImages):
     dataset: str = 'mislabelled:0.1:digits'
     student: str = 'mlp-64'
     teacher: str = 'mlp-64'
-    teacher_steps: int = 500
     temperature: float = 4.0
 
     def taught(self, kept: Made | None, weight: float, *, teacher: Trained | None = None) -> Train:

@@ -51,8 +51,8 @@ class UnlabelledImages(SmallImages):
     teacher's loss; shifts: pixels by which its two views are shifted, at most.
     """
 
-    student: str = 'convnet-16-3'
-    teacher: str = 'convnet-32-3'
+    student: str = 'convnet-16'
+    teacher: str = 'convnet-32'
     norm: str = 'instance'
     crop_padding: int = 1
     size: int = 50

@@ -27,6 +27,12 @@ def test_every_example_is_a_model(spec):
     assert named(spec, classes=3, image_shape=IMAGE).name.startswith(spec)
 
 
+@pytest.mark.parametrize(('side', 'depth'), [(4, 1), (8, 2), (15, 2), (16, 3), (28, 3), (64, 3)])
+def test_the_last_norm_of_a_convnet_of_no_named_depth_sees_four_places_a_side(side, depth):
+    options = {'classes': 3, 'image_shape': (side, side, 1), 'norm': 'instance'}
+    assert named('convnet-4', **options).name == named(f'convnet-4-{depth}', **options).name
+
+
 def test_options_of_a_transformer():
     model = named('vit-32-3-p4-h8-token', classes=3, image_shape=IMAGE)
     assert model.name == vit(32, 3, classes=3, image_shape=IMAGE, patch=4, heads=8, pooling='token').name

@@ -57,6 +57,6 @@ def maps_before_the_last(model: Model, example: jax.ShapeDtypeStruct) -> tuple[s
     if len(maps) < 2:
         raise UserError(
             f"'{model.name}' has no two feature maps whose attention could be matched: match through a ConvNet or a "
-            'ResNet (student=convnet-16-3)'
+            'ResNet (student=convnet-16)'
         )
     return tuple(sorted(maps)[:-1])

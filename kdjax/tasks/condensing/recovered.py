@@ -14,6 +14,7 @@ import optax
 from kdjax.algorithms.condensation.recovery import Remembered, convnet_norms, curriculum, recovery
 from kdjax.algorithms.condensation.sets import flat, within
 from kdjax.errors import UserError
+from kdjax.models.convnet import suiting_depth
 from kdjax.models.model import Model, Outputs, Variables
 from kdjax.objectives import term
 from kdjax.tasks.condensed_images import CondensedImages
@@ -46,18 +47,18 @@ def sre2l(
     """SRe2L: noise becomes images that the network classifies and whose statistics its batch norms remember.
 
     All images of the set are one batch for the statistics, where the authors' batches are one image for each of 100
-    classes; no random rolls. squeezed: a ConvNet's specification, trained with batch norm; of width 32, with as many
-    blocks as suit the images, unless given.
+    classes; no random rolls. squeezed: a ConvNet's specification, trained with batch norm; of width 32 unless given.
     Source: arXiv 2306.13092, section 3, and its recover_cifar.py (1000 updates).
     """
-    squeezed = squeezed or f'convnet-32-{_blocks(task)}'
-    kind, _, sizes = squeezed.partition('-')
+    squeezed = squeezed or 'convnet-32'
+    kind, *sizes = squeezed.split('-')
     if kind != 'convnet':
         raise UserError(f"'{squeezed}' cannot be recovered from: name a ConvNet, whose norms are known, convnet-32-3")
     trained = task.train_teacher('squeezed', squeezed, norm='batch')
+    blocks = int(sizes[1]) if len(sizes) > 1 else suiting_depth(task.data.image_shape)
     steps = recover.steps or task.set_steps
     objective = term(
-        recovered, 'synthetic', 'squeezed', model=trained.model, norms=convnet_norms(int(sizes.rpartition('-')[2])),
+        recovered, 'synthetic', 'squeezed', model=trained.model, norms=convnet_norms(blocks),
         recover=dataclasses.replace(recover, steps=steps), flip=task.data.flip_ok, name=name,
     )  # fmt: skip
     mean, std = (jnp.asarray(v, jnp.float32)[None, None, None, None] for v in (task.data.mean, task.data.std))
@@ -106,11 +107,6 @@ def recovered(
         seen, said, variables, model=model, norms=norms, key=key, weight=recover.weight, first=recover.first,
         crop=least, flip=flip,
     )  # fmt: skip
-
-
-def _blocks(task: CondensedImages) -> int:
-    """Up to 3, as long as the last norm sees 4 x 4 places; 2 for 8x8 digits."""
-    return max(1, min(3, min(task.data.image_shape[:2]).bit_length() - 2))
 
 
 def _read(memory, frozen, view, *, key: jax.Array) -> Outputs:
