@@ -14,7 +14,14 @@ learns from all images; a student from those that were kept, under random shifts
 validation and test are clean.
 The paper's code is not public: its loss is read as Hinton's, with T^2.
 
-`kdjax verify kd_pruning`: not verified yet.
+`kdjax verify kd_pruning`: two minutes on one core. The recipe is that of all condensed images; nothing else was chosen.
+Five seeds, test split: a teacher helps where little is kept, random_kd_5 - random_5 +0.118 [+0.074, +0.162] of
+accuracy, random_kd_20 - random_20 +0.018 [+0.001, +0.036] of accuracy, and makes up for keeping the hardest images,
+whose labels are the wrong ones, el2n_kd_5 - el2n_5 +0.838 [+0.823, +0.853] of accuracy: with it the choice no longer
+matters, random_kd_5 - el2n_kd_5 +0.008 [-0.015, +0.031] of accuracy. Contrary: it costs accuracy where half is kept,
+random_kd_50 - random_50 -0.024 [-0.035, -0.012] of accuracy, and so stays behind all images with labels alone,
+random_kd_50 - full -0.036 [-0.057, -0.014] of accuracy: it has learned from the wrong labels too. Half its weight is
+better there, random_half_50 - random_kd_50 +0.020 [+0.013, +0.028] of accuracy. Its size decides nothing.
 """
 
 import dataclasses
