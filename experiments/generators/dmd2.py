@@ -30,9 +30,9 @@ two_scales - equal_compute -0.246 [-0.531, +0.040] of total_variation; pairs are
 import dataclasses
 
 from kdjax.algorithms.generators import Terms, from_data, simulated
-from kdjax.diffusion.solvers import Heun
 from kdjax.experiment import Experiment
 from kdjax.tasks.mixtures_2d import MatchedPoints
+from kdjax.tasks.samplers import heun
 
 TIMES = (1.0, 0.75, 0.5, 0.25)
 
@@ -48,23 +48,12 @@ class DMD2(MatchedPoints):
     pairs: float = 0.25
 
 
-def few_steps(task: DMD2, made, first: str) -> Terms:
-    """Terms on what the student makes at one of its steps, of the prior or of data."""
-
-    def sample(student, first, condition, *, key):
-        return made(lambda *inputs: student(inputs).prediction, first, condition, task.schedule, TIMES, key=key)
-
-    passes = len(TIMES) - 1 if made is simulated else 0
-    reads = 'student()', f'batch.{first}', 'batch.label'
-    return Terms(task.denoiser, reads, sample, making=(passes + 3, passes + 1))
-
-
 def arms(task: DMD2):
     teacher, terms = task.live_teacher(), Terms(task.denoiser)
     plain, follow = terms.distribution_matching(), terms.denoising()
 
     def few(made, first):
-        few = few_steps(task, made, first)
+        few = task.terms_in_steps(made, first, TIMES)
         return task.matched(
             few.distribution_matching(), few.denoising(), teacher, terms=few, moves=task.moves,
             evaluates=task.in_steps(TIMES),
@@ -84,8 +73,8 @@ def arms(task: DMD2):
         'regression': task.matched(plain + task.pairs * terms.regression(), follow, teacher, terms=terms, moves=1),
         'four_steps': few(simulated, 'prior'),
         'four_from_data': few(from_data, 'data'),
-        'teacher': task.sampled(Heun(along='noise'), 18, name='many'),
-        'teacher_few': task.sampled(Heun(along='noise'), 2, name='few'),
+        'teacher': heun(task, 18),
+        'teacher_few': heun(task, 2),
     }  # fmt: skip
 
 

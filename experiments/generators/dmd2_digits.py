@@ -17,13 +17,13 @@ Yin et al., Improved Distribution Matching Distillation for Fast Image Synthesis
 import dataclasses
 
 from kdjax.algorithms.generators import Terms
-from kdjax.diffusion.solvers import Heun
 from kdjax.experiment import Experiment
-from kdjax.tasks.digit_diffusion import DigitDiffusion
+from kdjax.tasks.digit_diffusion import SmallDigits
+from kdjax.tasks.samplers import heun
 
 
 @dataclasses.dataclass(frozen=True)
-class DMD2Digits(DigitDiffusion):
+class DMD2Digits(SmallDigits):
     steps: int = 800
     moves: int = 5
     gan: float = 0.03
@@ -40,8 +40,8 @@ def arms(task: DMD2Digits):
             plain + task.gan * terms.persuasion(), follow + task.head * terms.discrimination(), teacher, terms=terms,
             moves=task.moves,
         ),
-        'teacher': task.sampled(Heun(along='noise'), 18, name='many'),
-        'teacher_few': task.sampled(Heun(along='noise'), 2, name='few'),
+        'teacher': heun(task, 18),
+        'teacher_few': heun(task, 2),
     }  # fmt: skip
 
 

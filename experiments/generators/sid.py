@@ -26,9 +26,9 @@ total_variation.
 import dataclasses
 
 from kdjax.algorithms.generators import Even, Terms
-from kdjax.diffusion.solvers import Heun
 from kdjax.experiment import Experiment
 from kdjax.tasks.mixtures_2d import MatchedPoints
+from kdjax.tasks.samplers import heun
 
 BELOW = Even(0.0, 0.8)
 
@@ -60,7 +60,7 @@ def arms(task: SiD):
         'fisher': arm(sid(0.0), task.faster),
         'diff_instruct': arm(terms.distribution_matching(normaliser='none', noising=BELOW), task.faster),
         'dmd': arm(terms.distribution_matching(noising=BELOW), task.faster),
-        'teacher': task.sampled(Heun(along='noise'), 18),
+        'teacher': heun(task, 18),
     }
 
 

@@ -33,22 +33,20 @@ from kdjax.models.model import Model
 from kdjax.objectives import term
 from kdjax.stage import Compute
 from kdjax.surgery.freezing import divided, train_only, whole
-from kdjax.tasks.digit_diffusion import DigitDiffusion
-from kdjax.tasks.few_step_students import FewStepStudents, evenly, fixed, sampler_arm
+from kdjax.tasks.digit_diffusion import SmallDigits
+from kdjax.tasks.few_step_students import FewStepStudents
 from kdjax.tasks.generating import DENOISES, PREDICTS
 from kdjax.tasks.guided_trajectories import recorded_trajectories
+from kdjax.tasks.samplers import evenly, fixed, sampler_arm
 
 
 @dataclasses.dataclass(frozen=True)
-class AGD(FewStepStudents, DigitDiffusion):
+class AGD(FewStepStudents, SmallDigits):
     width: int = 64
     depth: int = 2
     patch: int = 4
     hidden: int = 32
-    student: str = 'dit-64-2-p4'
-    teacher: str = 'dit-64-2-p4'
     steps: int = 2000
-    teacher_steps: int = 3000
     solver_steps: int = 16
     low: float = 1.0
     high: float = 6.0

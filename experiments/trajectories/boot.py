@@ -36,8 +36,9 @@ from kdjax.algorithms.trajectory import asking
 from kdjax.algorithms.trajectory_boot import boot_boundary, bootstrapped, signal
 from kdjax.experiment import Experiment
 from kdjax.objectives import term
-from kdjax.tasks.few_step_students import FewStepStudents, ddim_arms, off_path, student_of, students_steps
+from kdjax.tasks.few_step_students import FewStepStudents, off_path, student_of, students_steps
 from kdjax.tasks.mixtures_2d import Mixtures2D
+from kdjax.tasks.samplers import ddim_arms
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,135 +1,163 @@
-"""Students of few steps of one teacher, beside samplers that are tuned and not trained.
+"""Every way to few steps, from one teacher, beside samplers that are tuned and not trained.
 
-    progressive   rounds at 8, 4, 2 and 1 steps, each the teacher of the next: the data for which one DDIM step does
-                  what two of the teacher do, weighed by max(SNR, 1) (Salimans and Ho, arXiv 2202.00512)
-    consistency   d(f(x_t, t), sg f(x_s, s)), x_s one Heun step of the teacher (Song et al., arXiv 2303.01469)
-    scm           F moves along cos(t) df/dt in TrigFlow, by a jvp, normalised (Lu and Song, arXiv 2410.11081)
-    mean_flow     u(x_t, r, t) = v - (t - r) du/dt, v the teacher's velocity (Geng et al., arXiv 2505.13447); it is a
-                  network of two times, so it begins from nothing
+    progressive   rounds at 8, 4, 2 and 1 steps, each the teacher of the next (arXiv 2202.00512)
+    consistency   d(f(x_t, t), sg f(x_s, s)), x_s one Heun step of the teacher (arXiv 2303.01469)
+    segmented     consistency within 8, 4, 2 and 1 segments (Hyper-SD, see `hyper_sd`)
+    boot          the signal, bootstrapped along the path from noise alone (see `boot`)
+    reflow        a straightened flow, then its pairs in one step (InstaFlow, see `instaflow`)
+    scm           F moves along cos(t) df/dt in TrigFlow, by a jvp (arXiv 2410.11081)
+    scm_critic    the same with a critic on the teacher (SANA-Sprint, see `sana_sprint`)
+    scm_scores    the same with the difference of two scores on rollouts (rCM, see `rcm`)
+    mean_flow     u(x_t, r, t) = v - (t - r) du/dt; a network of two times, which begins from nothing (arXiv 2505.13447)
+    dmd2, f_distill, sid, sim, em      one step by matching distributions (see the experiments of these names)
+    dmd2_4        dmd2 without GAN at four steps, by backward simulation
     tuned_n       the best of samplers of n evaluations on the teacher itself, chosen on the validation split: solver,
                   grid, where it stops (what every student has to beat, see `training_free`)
 
-Points of a ring of eight modes, nobody is told the class; a teacher network that learned to denoise them; equal updates
-of 256 points. Metrics at 1, 2 and 4 evaluations (`kl_to_data`, `kl_to_data_2`, `kl_to_data_4`). A tuned sampler of 2 is
-compared with students of 1 too; all samples begin at sigma 10. Levels of sCM are spread wider than published, ln sigma
-~ N(-0.4, 1.8^2), and it has no weight over time; its tangents are not normalised and its rate is a tenth as high:
-on validation one step of it collapsed to the mean otherwise. Consistency is weighed by the inverse of the step in sigma
-(arXiv 2310.14189). That weight and those levels were chosen before in short runs, which had the test split
-of one seed in view; nothing else was tuned.
+Points of a ring of eight modes, nobody is told the class; one small network, the teacher's, for all; equal updates of
+the student, which cost what they cost. Metrics at 1, 2 and 4 evaluations (`kl_to_data`, `kl_to_data_2`,
+`kl_to_data_4`); all samples begin at sigma 10. sCM's levels are spread wider than published, ln sigma ~ N(-0.4, 1.8^2),
+its tangents are not normalised and its rate is a tenth as high: on validation one step of it collapsed to the mean
+otherwise. `python benchmarks/frontier.py` draws the record.
 
-`kdjax verify few_steps`: 22 minutes beside a running test suite. Five seeds, test split. In one step three students are
-far nearer the data than the best sampler of two evaluations, consistency - tuned_2 -5.43 [-5.53, -5.33] of kl_to_data,
-progressive - tuned_2 -5.18 [-5.28, -5.08] of kl_to_data, scm - tuned_2 -4.77 [-4.84, -4.69] of kl_to_data, and
-`consistency` than that of eight. Contrary: scm - consistency +0.662 [+0.564, +0.760] of kl_to_data, and +0.296 more in
-two steps; mean_flow, which begins from nothing, is not there after 3000 updates, mean_flow - tuned_2 +11.88 [+3.97,
-+19.78] of kl_to_data. Students of rounds that end in one step are no use in two (2.1).
+`kdjax verify few_steps`: not verified yet.
 """
 
 import dataclasses
 from typing import Any
 
 from kdjax.algorithms import Player
-from kdjax.algorithms.consistency_continuous import continuous_consistency, warming
 from kdjax.algorithms.consistency_discrete import consistency_distillation
+from kdjax.algorithms.generators import EVERYWHERE, Even, Langevin, Terms, simulated
 from kdjax.algorithms.trajectory import asking
+from kdjax.algorithms.trajectory_boot import boot_boundary, bootstrapped, signal
 from kdjax.algorithms.trajectory_mean_flow import mean_flow_sample, mean_velocity_matching
-from kdjax.algorithms.trajectory_progressive import progressive
 from kdjax.experiment import Experiment
 from kdjax.models.named_denoiser import named_denoiser
 from kdjax.models.two_times import one_or_two_times
 from kdjax.objectives import term
-from kdjax.tasks.few_step_students import (
-    FewStepStudents,
-    best_of,
-    sampler_arm,
-    student_of,
-    students_steps,
-    tangents,
-    weights_of,
-)
+from kdjax.tasks.continuous_students import ContinuousStudents, critic, rollouts
+from kdjax.tasks.few_step_students import FewStepStudents, student_of, students_steps, tangents, weights_of
 from kdjax.tasks.generating import DENOISES
-from kdjax.tasks.mixtures_2d import Mixtures2D
-from kdjax.tasks.task import Bound, Trained
+from kdjax.tasks.mixtures_2d import MatchedPoints
+from kdjax.tasks.samplers import best_of, sampler_arm
+from kdjax.tasks.staged_students import flow_pairs, progressive_rounds, reflowed, regressed, segmented_stages
 
-STEPS = (1, 2, 4)
+STEPS, ROUNDS, TIMES = (1, 2, 4), (8, 4, 2, 1), (1.0, 0.75, 0.5, 0.25)
 LEVELS: dict[str, Any] = {'mean': -0.4, 'deviation': 1.8}
 """Of sCM's noise: mean and deviation of its logarithm."""
 
 
 @dataclasses.dataclass(frozen=True)
-class FewSteps(FewStepStudents, Mixtures2D):
-    conditional: bool = False
-    batch: int = 256
-    steps: int = 3000
-    teacher_steps: int = 4000
+class FewSteps(FewStepStudents, MatchedPoints):
+    batch: int = 128
+    steps: int = 1500
     sigma_max: float = 10.0
     start_sigma: float = 10.0
     grid: int = 18
     slow: float = 1e-4
+    gan: float = 0.1
+    head: float = 0.01
 
 
-def arms(task: FewSteps):
-    teacher, label = task.live_teacher(), 'batch.label'
+def along_the_path(task: FewSteps):
+    """Students of the teacher's trajectory."""
+    teacher, half = task.live_teacher(), task.steps // 2
+    even, renoised = students_steps(task, STEPS), students_steps(task, STEPS, renoise=True)
 
-    def learn(
-        loss, reads, calls, *, renoise=True, bound=None, updates=None, start=None, name='arm', said=None,
-        learning_rate=None, **options,
-    ):  # fmt: skip
-        return student_of(
-            task, term(asking(loss, task.denoiser), 'batch.data', label, *reads, **options),
-            {'teacher': teacher, **(bound or {})}, calls=calls, steps=updates, start=start, name=name,
-            learning_rate=learning_rate, evaluates=students_steps(task, STEPS, renoise=renoise, **(said or {})),
-        )  # fmt: skip
+    def learn(objective, calls, evaluates):
+        return student_of(task, objective, {'teacher': teacher}, calls=calls, evaluates=evaluates)
 
-    def rounds(parts=(8, 4, 2, 1)):
-        bound, start = teacher, None
-        for n in parts:
-            stage = learn(
-                progressive, ('student()', 'teacher()'), {'student': 3, 'teacher': 2}, renoise=False, steps=n,
-                bound={'teacher': bound}, updates=task.steps // len(parts), start=start, name=f'progressive_{n}',
-            )  # fmt: skip
-            start = weights_of(stage)
-            bound = task.live_teacher(Trained(task.network(task.student), start))
-        return stage
+    def asked(loss, *reads, **options):
+        return term(asking(loss, task.denoiser), reads[0], 'batch.label', *reads[1:], **options)
 
-    def mean_flow():
-        network = one_or_two_times(named_denoiser(task.student, classes=task.classes, shape=task.shape, times=2))
-
-        def velocity(function):
-            return lambda x, r, t, condition: function((x, (t, r), condition)).prediction
-
-        def loss(x, condition, student, teacher, *, key):
-            return mean_velocity_matching(x, condition, velocity(student), task.denoiser(teacher, 'teacher'), key=key)
-
-        def said(view):
-            noise, told, student = view['batch.noise'], view[label], velocity(view['student()'])
-            return {
-                'sample' if n == 1 else f'sample_{n}': mean_flow_sample(noise, told, student, steps=n) for n in STEPS
-            }
-
-        objective = term(loss, 'batch.data', label, 'student()', 'teacher()', name='mean_flow')
-        player = Player(network, objective, task.optimizer(), DENOISES, calls={'student': 4, 'teacher': 1})
-        return task.play({'student': player}, {'teacher': teacher}, evaluates=said)
-
+    consistency = asked(
+        consistency_distillation, 'batch.data', 'student()', 'student()', 'teacher()', steps=task.grid
+    )  # fmt: skip
+    boot = asked(bootstrapped, 'batch.noise', 'student()', 'teacher()', steps=25)
+    first = flow_pairs(task, 'pairs_0', steps=12)
+    flow = reflowed(task, first, 'reflow', steps=half)
+    straight = flow_pairs(task, 'pairs_1', steps=12, stage=flow)
     return {
-        'progressive': rounds(),
-        'consistency': learn(
-            consistency_distillation, ('student()', 'student()', 'teacher()'), {'student': 4, 'teacher': 2},
-            steps=task.grid,
+        'progressive': progressive_rounds(task, ROUNDS, evaluates=even),
+        'consistency': learn(consistency, {'student': 4, 'teacher': 2}, renoised),
+        'segmented': segmented_stages(task, teacher, ROUNDS, grid=32, decay=0.95, evaluates=even),
+        'boot': learn(
+            boot + asked(boot_boundary, 'batch.noise', 'student()', 'teacher()'), {'student': 7, 'teacher': 2},
+            lambda view: {'sample': signal(
+                task.denoiser(view['student()'], 'student'), view['batch.noise'], 0.0, view['batch.label']
+            )},
         ),
-        'scm': learn(
-            continuous_consistency, ('student()', 'teacher()', 'warmup'), {'student': 4, 'teacher': 1},
-            bound={'warmup': Bound(warming(task.steps // 4), {})}, learning_rate=task.slow, normalise=False,
-            **LEVELS,
-            said={'more': lambda view, student, sample: tangents(task, view, student, **LEVELS)},
-        ),
-        'mean_flow': mean_flow(),
-        **{f'tuned_{n}': sampler_arm(task, f'the best of {n}', best_of(n), metric='kl_to_data') for n in (2, 4, 8)},
+        'reflow': regressed(task, straight, steps=task.steps - half, start=weights_of(flow)),
     }  # fmt: skip
 
 
+def continuous(task: FewSteps):
+    """Students of continuous-time consistency, and of average velocities."""
+    told = students_steps(
+        task, STEPS, renoise=True, more=lambda view, student, sample: tangents(task, view, student, **LEVELS)
+    )
+    students = ContinuousStudents(
+        task, told, levels=LEVELS | {'normalise': False}, learning_rate=task.slow
+    )  # fmt: skip
+    judged = critic(task, 0.5, taps=('hidden1', 'hidden2'), hidden=64, levels=LEVELS, mismatched=False)
+    return {
+        'scm': students.arm(),
+        'scm_critic': students.arm(judged),
+        'scm_scores': students.arm(rollouts(task, 0.02)),
+        'mean_flow': mean_flow(task),
+    }
+
+
+def mean_flow(task: FewSteps):
+    network = one_or_two_times(named_denoiser(task.student, classes=task.classes, shape=task.shape, times=2))
+
+    def velocity(function):
+        return lambda x, r, t, condition: function((x, (t, r), condition)).prediction
+
+    def loss(x, condition, student, teacher, *, key):
+        return mean_velocity_matching(x, condition, velocity(student), task.denoiser(teacher, 'teacher'), key=key)
+
+    def said(view):
+        noise, told, student = view['batch.noise'], view['batch.label'], velocity(view['student()'])
+        return {'sample' if n == 1 else f'sample_{n}': mean_flow_sample(noise, told, student, steps=n) for n in STEPS}
+
+    objective = term(loss, 'batch.data', 'batch.label', 'student()', 'teacher()', name='mean_flow')
+    player = Player(network, objective, task.optimizer(), DENOISES, calls={'student': 4, 'teacher': 1})
+    return task.play({'student': player}, {'teacher': task.live_teacher()}, evaluates=said)
+
+
+def matched(task: FewSteps):
+    """Generators that match the law of their samples to the teacher's."""
+    terms, few, told = Terms(task.denoiser), task.terms_in_steps(simulated, 'prior', TIMES), task.in_steps(TIMES)
+    gan, judged = task.gan * terms.persuasion(), terms.denoising() + task.head * terms.discrimination()
+
+    def learn(objective, follow=None, terms=terms, **options):
+        follow = follow or terms.denoising()
+        return task.matched(objective, follow, task.live_teacher(), terms=terms, moves=task.moves, **options)
+
+    em = terms.em_distillation(
+        langevin=Langevin(8, 0.05, 0.05), noising=Even(0.25, 0.75), weight=lambda alpha, sigma: sigma / alpha
+    )
+    return {
+        'dmd2': learn(terms.distribution_matching() + gan, judged),
+        'f_distill': learn(terms.divergence_matching(divergence='jensen_shannon') + gan, judged),
+        'sid': learn(terms.score_identity(alpha=1.2, noising=EVERYWHERE)),
+        'sim': learn(terms.score_implicit_matching(c=0.1)),
+        'em': learn(em, langevin=8),
+        'dmd2_4': learn(
+            few.distribution_matching(), terms=few, evaluates=lambda view: {'sample_4': told(view)['sample']}
+        ),
+    }
+
+
+def arms(task: FewSteps):
+    tuned = {f'tuned_{n}': sampler_arm(task, f'the best of {n}', best_of(n), metric='kl_to_data') for n in (2, 4, 8)}
+    return along_the_path(task) | continuous(task) | matched(task) | tuned
+
+
 experiment = Experiment(
-    title='Few-step students of one teacher, beside tuned samplers',
+    title='Every way to few steps, from one teacher, beside tuned samplers',
     config=FewSteps(),
     arms=arms,
     claims=(
@@ -137,7 +165,11 @@ experiment = Experiment(
         'consistency < tuned_2 on kl_to_data',
         'scm < tuned_2 on kl_to_data',
         'mean_flow < tuned_2 on kl_to_data',
+        'dmd2 < tuned_2 on kl_to_data',
+        'sid < tuned_2 on kl_to_data',
         'scm < consistency on kl_to_data',
-        'scm < consistency on kl_to_data_2',
+        'dmd2 < consistency on kl_to_data',
+        'scm_scores < scm on kl_to_data',
+        'scm_critic < scm on kl_to_data',
     ),
 )

@@ -27,16 +27,11 @@ from kdjax.algorithms.consistency_segmented import segmented_consistency
 from kdjax.algorithms.trajectory import asking
 from kdjax.experiment import Experiment
 from kdjax.objectives import term
-from kdjax.tasks.few_step_students import (
-    FewStepStudents,
-    ddim_arms,
-    off_path,
-    student_of,
-    students_steps,
-    weights_of,
-)
+from kdjax.tasks.few_step_students import FewStepStudents, off_path, student_of, students_steps
 from kdjax.tasks.generating import DENOISES
 from kdjax.tasks.mixtures_2d import Mixtures2D
+from kdjax.tasks.samplers import ddim_arms
+from kdjax.tasks.staged_students import segmented_stages
 from kdjax.tasks.task import Bound
 
 
@@ -52,46 +47,37 @@ class HyperSD(FewStepStudents, Mixtures2D):
     decay: float = 0.95
 
 
-SEGMENTS = (8, 4, 2, 1)
+SEGMENTS, STEPS = (8, 4, 2, 1), (1, 2, 4, 8)
 
 
 def arms(task: HyperSD):
-    network = task.network(task.student)
+    network, exact = task.network(task.student), task.exact_teacher()
     average = Bound(teachers.ema(network, decay=task.decay, reads=DENOISES), {}, (network,))
-    bound = {'teacher': task.exact_teacher(), 'average': average}
 
-    def learn(loss, *, renoise=False, updates=None, start=None, name='arm', last=True, **options):
-        reads = 'batch.data', 'batch.label', 'student()', 'average()', 'teacher()'
-        evaluates = students_steps(
-            task, (1, 2, 4, 8) if last else (1,), renoise=renoise,
-            more=lambda view, student, sample: {'error_path': off_path(task, view, sample)} if last else {},
+    def in_steps(renoise=False):
+        return students_steps(
+            task, STEPS, renoise=renoise,
+            more=lambda view, student, sample: {'error_path': off_path(task, view, sample)},
         )  # fmt: skip
+
+    def learn(loss, *, renoise=False, **options):
+        reads = 'batch.data', 'batch.label', 'student()', 'average()', 'teacher()'
         return student_of(
-            task, term(asking(loss, task.denoiser), *reads, steps=task.grid, **options), bound,
-            calls={'student': 3, 'average': 1}, evaluates=evaluates, steps=updates, start=start, name=name,
+            task, term(asking(loss, task.denoiser), *reads, steps=task.grid, **options),
+            {'teacher': exact, 'average': average}, calls={'student': 3, 'average': 1}, evaluates=in_steps(renoise),
         )  # fmt: skip
 
     def staged(name, **options):
-        start, part = None, task.steps // len(SEGMENTS)
-        for segments in SEGMENTS:
-            stage = learn(
-                segmented_consistency,
-                segments=segments,
-                updates=part,
-                start=start,
-                name=f'{name}_{segments}',
-                last=segments == SEGMENTS[-1],
-                **options,
-            )
-            start = weights_of(stage)
-        return stage
+        return segmented_stages(
+            task, exact, SEGMENTS, grid=task.grid, decay=task.decay, evaluates=in_steps(), name=name, **options
+        )
 
     return {
         'tscd': staged('tscd'),
         'fixed_end': staged('fixed_end', fixed_end=True),
         'ctm': learn(segmented_consistency, segments=1),
         'consistency': learn(consistency_distillation, order=1, renoise=True),
-        **ddim_arms(task, (1, 2, 4, 8), exact=task.exact_denoiser()),
+        **ddim_arms(task, STEPS, exact=task.exact_denoiser()),
     }
 
 

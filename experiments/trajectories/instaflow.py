@@ -22,22 +22,14 @@ teacher's ODE, which reflow keeps only as far as it is exact.
 import dataclasses
 
 from kdjax.algorithms.trajectory import asking
-from kdjax.algorithms.trajectory_progressive import progressive
-from kdjax.algorithms.trajectory_reflow import crookedness, one_step_regression, reflow
-from kdjax.diffusion import Euler, Flow, Heun
+from kdjax.algorithms.trajectory_reflow import crookedness, reflow
+from kdjax.diffusion import Euler, Flow
 from kdjax.diffusion.times import uniform
 from kdjax.experiment import Experiment
 from kdjax.objectives import term
-from kdjax.tasks.few_step_students import (
-    FewStepStudents,
-    off_path,
-    recorded_pairs,
-    student_of,
-    students_steps,
-    weights_of,
-)
+from kdjax.tasks.few_step_students import FewStepStudents, off_path, student_of, students_steps, weights_of
 from kdjax.tasks.mixtures_2d import Mixtures2D
-from kdjax.tasks.task import Trained
+from kdjax.tasks.staged_students import flow_pairs, progressive_rounds, reflowed, regressed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,60 +44,38 @@ class InstaFlow(FewStepStudents, Mixtures2D):
 
 
 def arms(task: InstaFlow):
-    teacher, label = task.live_teacher(), 'batch.label'
-
-    def pairs_of(trained, name, shared=False):
-        solver = Heun(along='noise')
-        return {'pairs': recorded_pairs(task, trained, solver, task.solver_steps, name=name, shared=shared)}
+    half, third = task.steps // 2, task.steps // 3
 
     def as_flow(view):
-        student, noise = task.denoiser(view['student()'], 'student'), view['batch.noise']
-        sample = Euler()(student.under(Flow()), noise, uniform(8), view[label])
-        return {'sample': sample, 'error_crooked': crookedness(noise, view[label], student)}
+        student, noise, label = task.denoiser(view['student()'], 'student'), view['batch.noise'], view['batch.label']
+        sample = Euler()(student.under(Flow()), noise, uniform(8), label)
+        return {'sample': sample, 'error_crooked': crookedness(noise, label, student)}
 
-    def as_one_step(view, student, sample):
-        return {'error_pair': off_path(task, view, sample)}
-
-    def learn(loss, noise, x, bound, evaluates, **options):
-        objective = term(asking(loss, task.denoiser), noise, x, label, 'student()')
-        return student_of(task, objective, bound, calls={'student': 3}, evaluates=evaluates, **options)
-
-    def reflowed(pairs, name, steps, start=None):
-        return learn(reflow, 'pairs.noise', 'pairs', pairs, as_flow, name=name, steps=steps, start=start)
+    def straight(pairs, name, steps, start=None):
+        return reflowed(task, pairs, name, steps=steps, start=start, evaluates=as_flow)
 
     def distilled(pairs, steps, start=None):
-        bound, evaluates = {**pairs, 'teacher': teacher}, students_steps(task, more=as_one_step)
-        return learn(one_step_regression, 'pairs.noise', 'pairs', bound, evaluates, steps=steps, start=start)
+        told = students_steps(task, more=lambda view, student, x: {'error_pair': off_path(task, view, x)})
+        judges = {'teacher': task.live_teacher()}
+        return regressed(task, pairs, steps=steps, start=start, evaluates=told, judges=judges)
 
     def after(stage, name):
-        return pairs_of(Trained(task.network(task.student), weights_of(stage)), name)
+        return flow_pairs(task, name, steps=task.solver_steps, stage=stage)
 
-    def rounds(parts=(4, 2, 1)):
-        bound, start = teacher, None
-        for n in parts:
-            objective = term(asking(progressive, task.denoiser), 'batch.data', label, 'student()', 'teacher()', steps=n)
-            stage = student_of(
-                task, objective, {'teacher': bound}, calls={'student': 3, 'teacher': 2}, name=f'progressive_{n}',
-                evaluates=students_steps(task), steps=task.steps // len(parts), start=start,
-            )  # fmt: skip
-            start = weights_of(stage)
-            bound = task.live_teacher(Trained(task.network(task.student), start))
-        return stage
-
-    first = pairs_of(task.trained_teacher, 'pairs_0', shared=True)
-    half, third = task.steps // 2, task.steps // 3
-    flow = reflowed(first, 'reflow', half)
-    shorter = reflowed(first, 'reflow_short', third)
-    again = reflowed(after(shorter, 'pairs_short'), 'reflow_again', third, weights_of(shorter))
+    first = flow_pairs(task, 'pairs_0', steps=task.solver_steps)
+    flow = straight(first, 'reflow', half)
+    shorter = straight(first, 'reflow_short', third)
+    again = straight(after(shorter, 'pairs_short'), 'reflow_again', third, weights_of(shorter))
     straightened = after(flow, 'pairs_1')
+    unpaired = term(asking(reflow, task.denoiser), 'batch.noise', 'batch.data', 'batch.label', 'student()')
     return {
         'direct': distilled(first, task.steps),
         'once': distilled(straightened, half, weights_of(flow)),
         'twice': distilled(after(again, 'pairs_2'), third, weights_of(again)),
-        'progressive': rounds(),
-        'flow_0': learn(reflow, 'batch.noise', 'batch.data', {}, as_flow, steps=half),
-        'flow_1': reflowed(first, 'flow_1', half),
-        'flow_2': reflowed(straightened, 'flow_2', half, weights_of(flow)),
+        'progressive': progressive_rounds(task, (4, 2, 1)),
+        'flow_0': student_of(task, unpaired, {}, calls={'student': 3}, evaluates=as_flow, steps=half),
+        'flow_1': straight(first, 'flow_1', half),
+        'flow_2': straight(straightened, 'flow_2', half, weights_of(flow)),
     }
 
 

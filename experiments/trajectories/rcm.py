@@ -18,23 +18,18 @@ step, where the code waits for the end of the warm-up; no average of the student
 
 import dataclasses
 
-from kdjax.algorithms.consistency_continuous import continuous_consistency, warming
-from kdjax.algorithms.consistency_regularised import follows_rollouts, score_regularisation
-from kdjax.algorithms.trajectory import asking
 from kdjax.diffusion import DPMSolver, Guidance
 from kdjax.experiment import Experiment
-from kdjax.objectives import term
-from kdjax.tasks.digit_diffusion import DigitDiffusion
-from kdjax.tasks.few_step_students import FewStepStudents, recorded_pairs, students_steps
-from kdjax.tasks.task import Bound
+from kdjax.tasks.continuous_students import ContinuousStudents, rollouts
+from kdjax.tasks.digit_diffusion import SmallDigits
+from kdjax.tasks.few_step_students import FewStepStudents, students_steps
+from kdjax.tasks.recorded_pairs import recorded_pairs
 
 
 @dataclasses.dataclass(frozen=True)
-class RCM(FewStepStudents, DigitDiffusion):
-    student: str = 'dit-64-2-p4'
-    teacher: str = 'dit-64-2-p4'
-    steps: int = 1000
-    teacher_steps: int = 3000
+class RCM(FewStepStudents, SmallDigits):
+    steps: int = 800
+    learning_rate: float = 1e-4
     guidance: float = 3.0
     regularisation: float = 0.02
     moves: int = 4
@@ -42,46 +37,22 @@ class RCM(FewStepStudents, DigitDiffusion):
 
 
 def arms(task: RCM):
-    guidance, label = Guidance(task.guidance, 'from_null'), 'batch.label'
+    guidance = Guidance(task.guidance, 'from_null')
     samples = recorded_pairs(
         task, task.trained_teacher, DPMSolver(), 12, name='guided_samples', guidance=guidance, shared=True
     )
-    bound = {
-        'teacher': task.live_teacher(),
-        'pairs': samples,
-        'warmup': Bound(warming(task.steps // 4), {}),
-    }
-
-    def asked(loss, *reads, **options):
-        return term(asking(loss, task.denoiser), *reads, **options)
-
-    scm = asked(
-        continuous_consistency, 'pairs', label, 'student()', 'teacher()', 'warmup',
-        form='rcm', mean=0.7, deviation=1.6, guidance=guidance,
+    students = ContinuousStudents(
+        task, students_steps(task, (1, 2, 4), renoise=True), data='pairs', bound={'pairs': samples}, guidance=guidance,
+        levels={'form': 'rcm', 'mean': 0.7, 'deviation': 1.6},
     )  # fmt: skip
-    dmd = asked(
-        score_regularisation, 'batch.noise', label, 'student()', 'teacher()', 'fake()',
-        steps=task.rollout, guidance=guidance,
-    )  # fmt: skip
-    following = asked(follows_rollouts, 'batch.noise', label, 'student()', 'fake()', steps=task.rollout)
 
-    def learn(objective, student, teacher):
-        """student, teacher: passes of either in an update of the student."""
-        plays = any('fake()' in each.reads for each in objective.terms)
-        calls = {'student': student, 'teacher': teacher} | ({'fake': 1} if plays else {})
-        players = {'student': task.follower(objective, spec=task.student, moves=1, calls=calls)}
-        if plays:
-            calls = {'student': task.rollout, 'fake': 3}
-            players = {'fake': task.follower(following, moves=task.moves, calls=calls), **players}
-        return task.play(
-            players, bound, inputs={'start': task.trained_teacher.variables}, turns='in_order',
-            evaluates=students_steps(task, (1, 2, 4), renoise=True),
-        )  # fmt: skip
+    def matched(weight=1.0):
+        return rollouts(task, weight, steps=task.rollout, moves=task.moves, guidance=guidance)
 
     return {
-        'scm': learn(scm, 4, 2),
-        'dmd': learn(dmd, task.rollout + 2, 2),
-        'rcm': learn(scm + task.regularisation * dmd, task.rollout + 6, 4),
+        'scm': students.arm(),
+        'dmd': students.arm(matched(), alone=True),
+        'rcm': students.arm(matched(task.regularisation)),
     }
 
 

@@ -21,77 +21,37 @@ spectral norm, for heads. Equal updates; `frechet_2` is of two steps.
 
 import dataclasses
 import math
-from typing import Any
 
-from kdjax.algorithms import Player
-from kdjax.algorithms.consistency_adversarial import adversarial_consistency, consistency_critic
-from kdjax.algorithms.consistency_continuous import continuous_consistency, warming
-from kdjax.algorithms.trajectory import asking
 from kdjax.experiment import Experiment
-from kdjax.models.heads_on import heads_on
-from kdjax.objectives import term
-from kdjax.tasks.digit_diffusion import DigitDiffusion
+from kdjax.tasks.continuous_students import ContinuousStudents, critic
+from kdjax.tasks.digit_diffusion import SmallDigits
 from kdjax.tasks.few_step_students import FewStepStudents, students_steps
-from kdjax.tasks.generating import DENOISES
-from kdjax.tasks.task import Bound
 
 
 @dataclasses.dataclass(frozen=True)
-class SanaSprint(FewStepStudents, DigitDiffusion):
-    student: str = 'dit-64-2-p4'
-    teacher: str = 'dit-64-2-p4'
+class SanaSprint(FewStepStudents, SmallDigits):
     steps: int = 1000
-    teacher_steps: int = 3000
+    learning_rate: float = 1e-4
     adversarial: float = 0.5
     hidden: int = 64
 
 
 def arms(task: SanaSprint):
-    reads = 'batch.data', 'batch.label', 'student()'
-    bound = {'teacher': task.live_teacher(), 'warmup': Bound(warming(task.steps // 4), {})}
-    heads = heads_on(task.trained_teacher.model, ('block1', 'block2'), hidden=(task.hidden,))
     scale = math.log(2 * task.sigma_data)
-    levels: dict[str, Any] = {'mean': 0.2 + scale, 'deviation': 1.6}
-    judged_levels = levels | {'critic_mean': -0.6 + scale, 'critic_deviation': 1.0}
+    levels = {'mean': 0.2 + scale, 'deviation': 1.6}
+    students = ContinuousStudents(task, students_steps(task, (1, 2, 4), renoise=True), levels=levels)
 
-    def judged(loss, at_most_noise):
-        """Of the student as a denoiser, and the critic as a function of (x_t, t, class)."""
-
-        def asked(x, condition, student, critic, *, key):
-            def judge(x_t, t, told):
-                return critic((x_t, t, told)).prediction
-
-            options = judged_levels | {'at_most_noise': at_most_noise}
-            return loss(x, condition, task.denoiser(student, 'student'), judge, key=key, **options)
-
-        return term(asked, *reads, 'critic()', name=loss.__name__)
-
-    def learn(consistent, adversarial, at_most_noise=0.5):
-        """The weights of either term."""
-        objective = consistent * term(
-            asking(continuous_consistency, task.denoiser), *reads, 'teacher()', 'warmup', **levels
-        )
-        calls = {'student': 4, 'teacher': 1}
-        if adversarial:
-            fooling = adversarial * judged(adversarial_consistency, at_most_noise)
-            objective = objective + fooling if consistent else fooling
-            calls = {'student': 7, 'critic': 2, 'teacher': 1} if consistent else {'student': 3, 'critic': 2}
-        players = {'student': task.follower(objective, spec=task.student, moves=1, calls=calls)}
-        if adversarial:
-            players['critic'] = Player(
-                heads, judged(consistency_critic, at_most_noise), task.optimizer(), DENOISES, held='teacher',
-                calls={'critic': 3, 'student': 1},
-            )  # fmt: skip
-        return task.play(
-            players, bound, inputs={'start': task.trained_teacher.variables},
-            evaluates=students_steps(task, (1, 2, 4), renoise=True), turns='in_order',
+    def judged(at_most_noise=0.5):
+        return critic(
+            task, task.adversarial, taps=('block1', 'block2'), hidden=task.hidden, at_most_noise=at_most_noise,
+            levels=levels | {'critic_mean': -0.6 + scale, 'critic_deviation': 1.0},
         )  # fmt: skip
 
     return {
-        'scm': learn(1.0, 0.0),
-        'ladd': learn(0.0, task.adversarial),
-        'hybrid': learn(1.0, task.adversarial),
-        'hybrid_even': learn(1.0, task.adversarial, at_most_noise=0.0),
+        'scm': students.arm(),
+        'ladd': students.arm(judged(), alone=True),
+        'hybrid': students.arm(judged()),
+        'hybrid_even': students.arm(judged(at_most_noise=0.0)),
     }
 
 

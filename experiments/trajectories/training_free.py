@@ -29,8 +29,8 @@ from kdjax.diffusion import Discrete, DPMSolver
 from kdjax.diffusion.times import by_noise
 from kdjax.diffusion.tuned import Sampler, published
 from kdjax.experiment import Experiment
-from kdjax.tasks.few_step_students import best_of, evenly, fixed, sampler_arm
 from kdjax.tasks.mixtures_2d import Mixtures2D
+from kdjax.tasks.samplers import best_of, evenly, fixed, sampler_arm
 
 
 @dataclasses.dataclass(frozen=True)

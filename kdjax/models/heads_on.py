@@ -29,9 +29,9 @@ def heads_on(network: Model, taps: Sequence[str], *, hidden: Sequence[int] = ())
         return mlp_projector(jax.ShapeDtypeStruct((1, width), jnp.float32), features=1, hidden=hidden)
 
     def init(key: jax.Array, example: Any) -> Variables:
-        variables = jax.eval_shape(network.init, key, example)
-        seen = jax.eval_shape(features, variables, example, key)
-        return head(seen.shape[-1]).init(key, seen)
+        held = network.init(key, example)
+        seen = jax.eval_shape(features, held, example, key)
+        return {**head(seen.shape[-1]).init(key, seen), 'held': held}
 
     def apply(variables: Variables, inputs: Any, *, key: jax.Array, train: bool) -> tuple[Outputs, Variables]:
         seen = features(variables['held'], inputs, key)

@@ -146,6 +146,16 @@ class DigitDiffusion(Generating):
         return measured
 
 
+@dataclasses.dataclass(frozen=True)
+class SmallDigits(DigitDiffusion):
+    """What experiments on 8x8 digits share: one small DiT, the teacher of all and the size of their students."""
+
+    student: str = 'dit-64-2-p4'
+    teacher: str = 'dit-64-2-p4'
+    batch: int = 64
+    teacher_steps: int = 4000
+
+
 def measure(
     judge: Model, said: Mapping[str, np.ndarray], reference: Mapping[str, Any], *, conditional: bool = True
 ) -> dict[str, float]:

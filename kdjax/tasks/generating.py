@@ -1,35 +1,27 @@
-"""What tasks of generators share: arms that match distributions, samplers, what is evaluated."""
+"""What tasks of generators share: arms that match distributions, players beside them, what is evaluated."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from kdjax.algorithms import Player
-from kdjax.algorithms.generators import Terms, sampled
-from kdjax.algorithms.trajectory import guided
-from kdjax.data.batches import evaluation_batches
-from kdjax.diffusion.denoiser import Denoiser
-from kdjax.diffusion.guidance import Guidance
-from kdjax.diffusion.solvers import Solver
+from kdjax.algorithms.generators import Terms, sampled, simulated
 from kdjax.objectives import Objective
-from kdjax.stage import Compute, Output, Train
+from kdjax.stage import Output, Train
 from kdjax.streams import stream
 from kdjax.tasks.denoising import DENOISES as DENOISES
 from kdjax.tasks.denoising import HELD_OUT as HELD_OUT
 from kdjax.tasks.denoising import PREDICTS as PREDICTS
 from kdjax.tasks.denoising import Denoising
-from kdjax.tasks.task import Bound, Trained
+from kdjax.tasks.task import Bound
 from kdjax.view import View
 
-SAMPLED_AT_ONCE = 256
 LONGEST = 10.0
 
 
@@ -57,6 +49,19 @@ class Generating(Denoising):
 
         return said
 
+    def terms_in_steps(self, made: Callable[..., jax.Array], first: str, times: Sequence[float]) -> Terms:
+        """Terms on what the student makes at one of these falling times (DMD2, arXiv 2405.14867, section 4.5).
+
+        made: `simulated` from `first='prior'`, in states that the student has led to, or `from_data` from 'data'.
+        """
+
+        def sample(student, first, condition, *, key):
+            return made(lambda *inputs: student(inputs).prediction, first, condition, self.schedule, times, key=key)
+
+        passes = len(times) - 1 if made is simulated else 0
+        reads = 'student()', f'batch.{first}', 'batch.label'
+        return Terms(self.denoiser, reads, sample, making=(passes + 3, passes + 1))
+
     # Players beside the generator.
 
     def follower(
@@ -67,14 +72,16 @@ class Generating(Denoising):
         moves: int = 5,
         calls: Mapping[str, float | int] | None = None,
         start: str | None = 'start',
+        learning_rate: float | None = None,
     ) -> Player:
         """A network that denoises and learns beside the generator: a fake score, from the teacher's weights.
 
         spec: the teacher's unless given. start: the name of the input that holds its first variables. moves, calls: see
         `Player`; `calls` states the passes of networks that the objective calls, its own among them. Its
-        learning rate falls to zero over all its moves in the task's steps.
+        learning rate, the task's unless given, falls to zero over all its moves in the task's steps.
         """
-        network, optimizer = self.network(spec or self.teacher), self.optimizer(moves * self.steps)
+        network = self.network(spec or self.teacher)
+        optimizer = self.optimizer(moves * self.steps, learning_rate)
         return Player(network, objective, optimizer, DENOISES, start, moves=moves, calls=calls or {})
 
     def matched(
@@ -125,67 +132,3 @@ class Generating(Denoising):
         schedule = optax.cosine_decay_schedule(learning_rate or self.learning_rate, steps)
         adam = optax.adamw(schedule, b1=self.momentum, weight_decay=self.weight_decay)
         return optax.chain(optax.clip_by_global_norm(LONGEST), adam)
-
-    # Samplers of many steps.
-
-    def sampled(
-        self,
-        solver: Solver,
-        steps: int,
-        *,
-        guidance: Guidance | None = None,
-        trained: Trained | None = None,
-        name: str = 'sampled',
-    ) -> Compute:
-        """An arm: the teacher's samples by a solver on `steps` + 1 even times, from the noise of each held-out row.
-
-        Even times are the Karras ladder, on which `Heun(along='noise')` is EDM's sampler. guidance: none unless given.
-        Leaves `samples` by split; measured as students are, with `nfe`.
-        """
-        trained = trained or self.trained_teacher
-        inputs = {'teacher': trained.variables}
-        if (reference := self.reference()) is not None:
-            inputs['reference'] = reference
-        config = dataclasses.asdict(self) | {'solver': repr(solver), 'intervals': steps, 'guidance': repr(guidance)}
-        return Compute(
-            name=name, module=type(self).__module__, config=config, inputs=inputs, data=self.data,
-            call=functools.partial(self._sampled, solver, steps, guidance, trained), shapes=self._sample_shapes,
-        )  # fmt: skip
-
-    def _sampled(
-        self, solver: Solver, steps: int, guidance: Guidance | None, trained: Trained, inputs: Any, *, key: jax.Array
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        times = jnp.linspace(1.0, 0.0, steps + 1)
-
-        def denoiser(variables: Any) -> Denoiser:
-            return guided(self.teacher_denoiser(variables, trained), guidance)
-
-        @jax.jit
-        def draw(variables: Any, batch: Mapping[str, Any]) -> jax.Array:
-            ready = self._prepare(batch, key=key, train=False)
-            fresh = jax.random.fold_in(stream(key, 'solver'), batch['index'][0])
-            x = self.schedule.prior(ready['noise'])
-            return solver(denoiser(variables), x, times, ready['label'], key=fresh)
-
-        samples, metrics = {}, {}
-        nfe = float(solver.nfe(denoiser(inputs['teacher']), times))
-        for split in HELD_OUT:
-            said = _over_split(functools.partial(draw, inputs['teacher']), self.data[split])
-            reference = inputs['reference'][split] if 'reference' in inputs else None
-            samples[split] = said['sample']
-            metrics[split] = self.measure()(said, jax.device_get(reference)) | {'nfe': nfe}
-        return {'samples': samples}, {'metrics': metrics}
-
-    def _sample_shapes(self, inputs: Any) -> dict[str, Any]:
-        del inputs
-        sizes = {split: (len(self.data[split]), *self.shape) for split in HELD_OUT}
-        return {'samples': {split: jax.ShapeDtypeStruct(size, np.float32) for split, size in sizes.items()}}
-
-
-def _over_split(draw: Callable[[Any], jax.Array], source: Any) -> dict[str, np.ndarray]:
-    kept: dict[str, list[np.ndarray]] = {'sample': [], 'label': []}
-    for batch in evaluation_batches(source, SAMPLED_AT_ONCE):
-        where = batch.pop('where')
-        kept['sample'].append(np.asarray(draw(batch))[where])
-        kept['label'].append(batch['label'][where])
-    return {name: np.concatenate(parts) for name, parts in kept.items()}

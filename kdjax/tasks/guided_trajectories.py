@@ -16,7 +16,8 @@ from kdjax.data.batches import evaluation_batches
 from kdjax.models.model import Outputs
 from kdjax.stage import Compute, Output
 from kdjax.streams import stream
-from kdjax.tasks.generating import SAMPLED_AT_ONCE, Generating
+from kdjax.tasks.generating import Generating
+from kdjax.tasks.recorded_pairs import SAMPLED_AT_ONCE
 from kdjax.tasks.task import Bound
 from kdjax.teachers.teacher import Teacher
 from kdjax.view import View

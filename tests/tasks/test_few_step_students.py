@@ -8,19 +8,11 @@ import numpy as np
 
 from kdjax.diffusion import DDIM, DPMSolver, Guidance
 from kdjax.models.model import Outputs
-from kdjax.tasks.few_step_students import (
-    best_of,
-    evenly,
-    in_steps,
-    measuring,
-    off_path,
-    recorded_pairs,
-    sampler_arm,
-    students_steps,
-    tangents,
-)
+from kdjax.tasks.few_step_students import in_steps, measuring, off_path, students_steps, tangents
 from kdjax.tasks.guided_trajectories import recorded_trajectories
 from kdjax.tasks.mixtures_2d import Mixtures2D
+from kdjax.tasks.recorded_pairs import recorded_pairs
+from kdjax.tasks.samplers import best_of, evenly, sampler_arm
 from kdjax.view import View
 
 KEY = jax.random.key(0)

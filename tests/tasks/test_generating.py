@@ -20,6 +20,7 @@ from kdjax.stage import Output
 from kdjax.tasks.denoising import PREDICTS
 from kdjax.tasks.digit_diffusion import DigitDiffusion
 from kdjax.tasks.mixtures_2d import Mixtures2D, measure
+from kdjax.tasks.samplers import evenly, fixed, heun, sampler_arm
 
 KEY = jax.random.key(0)
 POINTS = Mixtures2D(rows=4000, evaluation_rows=2000, student='points-16-2', teacher='points-16-2', teacher_steps=20)
@@ -120,8 +121,8 @@ def everybody(task):
     guided = Guidance(2.0, 'from_null')
     return {
         'regression': task.arm(term(losses.hint_mse, 'student', 'batch.data'), start=task.trained_teacher.variables),
-        'heun': task.sampled(Heun(along='noise'), 3),
-        'guided': task.sampled(DPMSolver(), 2, guidance=guided),
+        'heun': heun(task, 3),
+        'guided': sampler_arm(task, 'guided', fixed(evenly(DPMSolver(), 2)), metric='', guidance=guided),
     }
 
 
@@ -149,7 +150,8 @@ def test_a_game_of_a_generator_and_a_fake_score_traces_from_end_to_end(teacher):
 
 
 def test_a_sampler_measures_each_split_and_counts_its_evaluations():
-    stage = POINTS.sampled(Heun(), 3, guidance=Guidance(2.0, 'from_null'))
+    guidance = Guidance(2.0, 'from_null')
+    stage = sampler_arm(POINTS, 'Heun in 3', fixed(evenly(Heun(), 3)), metric='', guidance=guidance)
     variables = jax.jit(POINTS.network('points-16-2').init)(KEY, POINTS.example())
     arrays, info = stage.call({'teacher': variables}, key=KEY)
     assert arrays['samples']['test'].shape == (2000, 2)
@@ -180,6 +182,8 @@ def test_a_trained_teacher_samples_the_modes_in_a_few_steps(tmp_path):
     executor = Executor(Store(tmp_path), module='kdjax.tasks.generating')
     learned = executor.run(task.trained_teacher.variables.stage, 0).info['metrics']['test']
     assert learned['denoising'] < 0.25  # 1 without learning, 0.13 at best
-    found = executor.run(task.sampled(DPMSolver(), 16), 0).info['metrics']['test']
+    found = executor.run(sampler_arm(task, 'in 16', fixed(evenly(DPMSolver(), 16)), metric=''), 0).info['metrics'][
+        'test'
+    ]
     assert found['modes'] == 8 and found['in_modes'] > 0.85 and found['class_accuracy'] > 0.98
     assert found['kl_to_data'] < 0.3
