@@ -26,7 +26,6 @@ from kdjax.tasks.unlabelled_images import UnlabelledImages
 
 @dataclasses.dataclass(frozen=True)
 class KRRST(UnlabelledImages):
-    size: int = 50
     learning_rate: float = 0.01
 
 

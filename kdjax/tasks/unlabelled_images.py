@@ -44,20 +44,21 @@ class UnlabelledImages(SmallImages):
     """What every experiment on sets without labels can be told.
 
     student: the network that sets are matched through and that learns from them; teacher: of the representation.
-    size: pairs of a set. set_steps, set_rate: its updates and their rate (Adam, falling in a line to a thousandth).
+    size: pairs of a set: far fewer than a network has features, as a readout that fits pairs exactly is at its worst
+    where there are as many. set_steps, set_rate: its updates and their rate (Adam, falling in a line to a thousandth).
     real_batch: unlabelled images in an update. networks, age, network_rate: of the pool that the set is matched
     through. batch, steps, learning_rate: of pre-training on a set, and of the teacher on all images.
     labelled: images of each class that the readout sees; draws: how often they are drawn. contrast: temperature of the
     teacher's loss; shifts: pixels by which its two views are shifted, at most.
     """
 
-    student: str = 'convnet-16'
+    student: str = 'convnet-32'
     teacher: str = 'convnet-32'
     norm: str = 'instance'
     crop_padding: int = 1
-    size: int = 50
+    size: int = 20
     set_steps: int = 1000
-    set_rate: float = 0.01
+    set_rate: float = 0.003
     real_batch: int = 256
     networks: int = 5
     age: int = 100
