@@ -1,7 +1,7 @@
 """A teacher of digits and the students of one step that learn from it, each as one algorithm with an average.
 
-Every step has a constant rate, so that a student can be looked at after any time; what is looked at is the running
-average of the weights.
+Rates are constant, so that a student can be looked at after any time, and stand in the state, so that one compiled
+program serves all of them; what is looked at is the running average of the weights.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ LONGEST = 10.0
 Said = dict[str, jax.Array]
 
 
-def teacher(task: DigitDiffusion, intervals: tuple[int, ...], options: Mapping[str, Any]) -> Algorithm:
-    """A network that learns to denoise; sampled by Heun's steps on n intervals of the Karras ladder, 2 n - 1 passes."""
+def teacher(task: DigitDiffusion, options: Mapping[str, Any]) -> Algorithm:
+    """A network that learns to denoise; sampled by Heun's steps on n intervals of the Karras ladder, of 2 n - 1 passes."""
     network = task.network(task.teacher)
     objective = term(losses.hint_mse, 'student', 'batch.target', name='denoising')
-    player = Player(network, objective, optax.adam(options['rate']), DENOISES)
+    player = Player(network, objective, adam(), DENOISES)
     average = teachers.ema(network, decay=options['decay'], reads=DENOISES)
 
     def samples(view: View) -> Said:
         denoiser, prior = task.denoiser(view['average()'], 'teacher'), task.schedule.prior(view['batch.noise'])
         return {
             str(2 * n - 1): Heun(along='noise')(denoiser, prior, jnp.linspace(1.0, 0.0, n + 1), view['batch.label'])
-            for n in intervals
+            for n in options['intervals']
         }
 
     return play(
@@ -73,7 +73,7 @@ def scm(task: DigitDiffusion, options: Mapping[str, Any]) -> Algorithm:
         asking(continuous_consistency, task.denoiser), 'batch.data', 'batch.label', 'student()', 'teacher()', 'warmup',
         normalise=False, **levels,
     )  # fmt: skip
-    player = Player(task.network(task.student), loss, optax.adam(options['rate']), DENOISES, 'start')
+    player = Player(task.network(task.student), loss, adam(), DENOISES, 'start')
     return taught(task, {'student': player}, options, warmup=warming(options['warmup']))
 
 
@@ -84,10 +84,10 @@ def matched(
     task: DigitDiffusion, objective: Objective, following: Objective, options: Mapping[str, Any]
 ) -> Algorithm:
     """A fake score that moves several times a step, then the generator."""
-    adam = optax.chain(optax.clip_by_global_norm(LONGEST), optax.adam(options['rate'], b1=options['momentum']))
+    optimizer = optax.chain(optax.clip_by_global_norm(LONGEST), adam(options['momentum']))
     players = {
-        'fake': Player(task.network(task.teacher), following, adam, DENOISES, 'start', moves=options['moves']),
-        'student': Player(task.model(task.student), objective, adam, task.reads, 'start'),
+        'fake': Player(task.network(task.teacher), following, optimizer, DENOISES, 'start', moves=options['moves']),
+        'student': Player(task.model(task.student), objective, optimizer, task.reads, 'start'),
     }
     return taught(task, players, options)
 
@@ -105,6 +105,17 @@ def taught(
         players, teachers=beside, prepare=task.prepared(), turns='in_order',
         evaluates=judged(lambda view: {'1': view['average']}),
     )  # fmt: skip
+
+
+def adam(momentum: float = 0.9) -> optax.GradientTransformation:
+    """Its rate is put into the state by `at_rate`."""
+    return optax.inject_hyperparams(optax.adam)(0.0, b1=momentum)
+
+
+def at_rate(state: Any, rate: float) -> Any:
+    """A state whose players all learn at this rate."""
+    set_to = optax.tree_utils.tree_set(state['optimizer'], learning_rate=jnp.float32(rate))
+    return state | {'optimizer': jax.tree.map(jnp.array, set_to)}
 
 
 def judge(task: DigitDiffusion) -> dict[str, teachers.Teacher]:
