@@ -31,7 +31,7 @@ from kdjax.tasks.few_step_students import FewStepStudents, students_steps
 @dataclasses.dataclass(frozen=True)
 class SanaSprint(FewStepStudents, SmallDigits):
     steps: int = 1000
-    learning_rate: float = 1e-4
+    learning_rate: float = 3e-4
     adversarial: float = 0.5
     hidden: int = 64
 

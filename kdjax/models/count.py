@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -28,8 +29,9 @@ def forward_flops(model: Model, example: Any, variables: Variables | None = None
     """Floating-point operations of the prediction for one example in evaluation mode; a multiply-add is two.
 
     example: an input batch or its shapes; the count is divided by its leading size.
-    variables: or their shapes; found from `model.init` unless given. Nothing is compiled, allocated or run:
-    this is XLA's count for the lowered program, which leaves out products with the zeros of a padded border.
+    variables: or their shapes; found from `model.init` unless given. Nothing is allocated or run: this is XLA's count
+    for the program lowered for a CPU, whatever the accelerator, which leaves out products with the zeros of a padded
+    border. Only where JAX is told to know no CPU (JAX_PLATFORMS) is it compiled, and counted as the accelerator does.
     """
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), example)
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -39,5 +41,15 @@ def forward_flops(model: Model, example: Any, variables: Variables | None = None
     def predict(variables: Variables, inputs: Any, key: jax.Array) -> Any:
         return model.apply(variables, inputs, key=key, train=False)[0].prediction
 
-    analysis: Any = jax.jit(predict).lower(variables, shapes, key).cost_analysis()
+    with _on_a_cpu():
+        lowered = jax.jit(predict).lower(variables, shapes, key)
+        analysis: Any = lowered.cost_analysis() or lowered.compile().cost_analysis()
     return float(analysis['flops']) / jax.tree.leaves(shapes)[0].shape[0]
+
+
+def _on_a_cpu() -> contextlib.AbstractContextManager[Any]:
+    """Accelerators count the operations of compiled programs alone."""
+    try:
+        return jax.default_device(jax.local_devices(backend='cpu')[0])
+    except RuntimeError:
+        return contextlib.nullcontext()
