@@ -80,9 +80,7 @@ def scm(task: DigitDiffusion, options: Mapping[str, Any]) -> Algorithm:
 METHODS: dict[str, Callable[..., Algorithm]] = {'dmd2': dmd2, 'sid': sid, 'scm': scm}
 
 
-def matched(
-    task: DigitDiffusion, objective: Objective, following: Objective, options: Mapping[str, Any]
-) -> Algorithm:
+def matched(task: DigitDiffusion, objective: Objective, following: Objective, options: Mapping[str, Any]) -> Algorithm:
     """A fake score that moves several times a step, then the generator."""
     optimizer = optax.chain(optax.clip_by_global_norm(LONGEST), adam(options['momentum']))
     players = {
