@@ -77,10 +77,10 @@ def points(record: Mapping[str, Any]) -> Iterable[tuple[str, Point]]:
                 count = int(steps)
             else:
                 continue
-            if 'nfe' in found['metrics']:
-                count = round(found['metrics']['nfe'][0])
             if None in values:
                 continue
+            if 'nfe' in found['metrics']:
+                count = round(found['metrics']['nfe'][0])
             exactly = EXACTLY_TAUGHT.get(name) in ('*', arm)
             teacher = EXACT if exactly else taught(config)
             yield teacher, Point(name, arm, count, tuple(values), trained='nfe' not in found['metrics'])
@@ -96,7 +96,7 @@ def taught(config: Mapping[str, Any]) -> str:
 def gathered(
     records: Mapping[str, Mapping[str, Any]], names: Sequence[str]
 ) -> tuple[dict[str, list[Point]], dict[str, str]]:
-    """Points by teacher, the teacher with most methods first, and why an experiment is not among them."""
+    """Points by teacher, the teacher with most methods first, and why an experiment or an arm is not among them."""
     missing = {name: 'no record yet' for name in names if name not in records}
     measured = {name: r for name, r in records.items() if any(METRIC in a['metrics'] for a in r['arms'].values())}
     missing |= {name: f'does not measure {METRIC}' for name in records if name not in measured}
@@ -111,6 +111,11 @@ def gathered(
             continue
         for teacher, point in points(record):
             found.setdefault(teacher, []).append(point)
+        missing |= {
+            f'{name}: {arm}': f'diverged at {len(made["diverged"])} of {len(record["seeds"])} seeds'
+            for arm, made in record['arms'].items()
+            if made.get('diverged')
+        }
     ordered = sorted(found, key=lambda teacher: (-len({(p.experiment, p.arm) for p in found[teacher]}), teacher))
     return {teacher: found[teacher] for teacher in ordered}, missing
 

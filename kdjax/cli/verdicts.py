@@ -28,7 +28,7 @@ def table(records: Sequence[dict[str, Any]]) -> str:
 def _difference(claim: dict[str, Any]) -> str:
     share = claim['metric'].rpartition('/')[2] in PERCENT
     scale, unit, digits = (100, ' pp', 2) if share else (1, '', 4)
-    mean, low, high = (f'{scale * claim[k]:+.{digits}f}' for k in ('mean', 'low', 'high'))
+    mean, low, high = ('–' if claim[k] is None else f'{scale * claim[k]:+.{digits}f}' for k in ('mean', 'low', 'high'))
     return f'{mean} [{low}, {high}]{unit}'
 
 

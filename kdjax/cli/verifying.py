@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 
 from kdjax import record as records
 from kdjax.algorithms.algorithm import PLAIN
@@ -19,8 +20,7 @@ from kdjax.cli.progress import progress
 from kdjax.cli.sites import record_path, write_report
 from kdjax.cli.stopping import Stopping
 from kdjax.errors import UserError
-from kdjax.experiment import claim
-from kdjax.report.numbers import label, summary
+from kdjax.report.numbers import NONE, decimal, label, summary
 from kdjax.run import verify as verification
 from kdjax.run.find import Found
 from kdjax.run.group import distributed, preflight
@@ -30,6 +30,9 @@ from kdjax.run.store import Store
 
 USUAL, COLUMNS = ('accuracy', 'nll', 'ece', 'agreement'), 4
 """Metrics of the table beside those that are claimed, and how many there are at least."""
+
+SPENT = {'student_flops': 1e9, 'teacher_flops': 1e9, 'seconds': 1.0}
+"""Costs of the table, and their units."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,20 +126,22 @@ def show(record: dict[str, Any], console: Console) -> None:
         cost = arm['cost']
         results.add_row(
             name, *(summary(m, arm['metrics'].get(m, ())) for m in names),
-            f'{cost["student_flops"] / 1e9:.1f}', f'{cost["teacher_flops"] / 1e9:.1f}', f'{cost["seconds"]:.1f}',
+            *(decimal(cost[of] / unit if of in cost else None, 1) for of, unit in SPENT.items()),
         )  # fmt: skip
     console.print(results)
     verdicts = table('claim', 'paired difference', '95 % interval', 'verdict')
     for c in record['claims']:
-        verdicts.add_row(
-            c['text'], f'{c["mean"]:+.4f}', f'[{c["low"]:+.4f}, {c["high"]:+.4f}]'.replace('[', r'\['), c['verdict']
-        )
+        mean, low, high = (NONE if c[k] is None else f'{c[k]:+.4f}' for k in ('mean', 'low', 'high'))
+        verdicts.add_row(c['text'], mean, rf'\[{low}, {high}]', c['verdict'])
     console.print(verdicts)
+    for name, arm in record['arms'].items():
+        for seed, why in arm.get('diverged', {}).items():
+            console.print(f'diverged: {escape(f"{name}, seed {seed}: {why}")}', highlight=False)
     console.print(f'verdict: [bold]{record["verdict"]}[/bold]  ({record["seconds"]:.0f} s)')
 
 
 def shown_metrics(record: dict[str, Any]) -> list[str]:
     """Those of the claims, and up to `COLUMNS` the usual ones that every arm has."""
-    claimed = dict.fromkeys(claim(c['text']).metric for c in record['claims'])
+    claimed = dict.fromkeys(c['metric'] for c in record['claims'])
     usual = [m for m in USUAL if m not in claimed and all(m in a['metrics'] for a in record['arms'].values())]
     return [*claimed, *usual[: max(0, COLUMNS - len(claimed))]]

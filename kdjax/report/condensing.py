@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kdjax.metrics.condensation import augmentation_robust_score, label_robust_score
@@ -34,9 +34,9 @@ class Row:
 
     method: str
     size: int
-    metrics: Mapping[str, Sequence[float]]
-    scores: Mapping[str, Sequence[float]]
-    seconds: float
+    metrics: Mapping[str, Sequence[numbers.Number]]
+    scores: Mapping[str, Sequence[numbers.Number]]
+    seconds: numbers.Number
 
 
 def is_condensed(record: Mapping[str, Any]) -> bool:
@@ -65,17 +65,17 @@ def rows(record: Mapping[str, Any]) -> list[Row]:
         if arm.endswith(PLAIN) or (name != REAL and 'stored_bytes' not in summary['metrics']):
             continue
         scores = {} if name == REAL else _scores(arms, arm, suffix)
-        made.append(Row(name, size, summary['metrics'], scores, summary['cost']['seconds']))
+        made.append(Row(name, size, summary['metrics'], scores, summary['cost'].get('seconds')))
     return sorted(made, key=lambda row: (row.size, row.method == REAL))
 
 
-def _scores(arms: Mapping[str, Any], arm: str, suffix: str) -> dict[str, list[float]]:
+def _scores(arms: Mapping[str, Any], arm: str, suffix: str) -> dict[str, list[numbers.Number]]:
     """Against random and all images of the same size, by seed; nothing without the arms that they need.
 
     LRS, and ARS where the set and random images were measured without augmentation too.
     """
 
-    def by_seed(name: str, metric: str) -> Sequence[float]:
+    def by_seed(name: str, metric: str) -> Sequence[numbers.Number]:
         return arms.get(name, {}).get('metrics', {}).get(metric, ())
 
     hard, soft = by_seed(arm, 'accuracy'), by_seed(arm, 'soft/accuracy')
@@ -85,16 +85,21 @@ def _scores(arms: Mapping[str, Any], arm: str, suffix: str) -> dict[str, list[fl
     scores = {}
     if full and chance:
         scores['lrs'] = [
-            label_robust_score(synthetic_hard=h, full_hard=f, synthetic=s, random=r)
+            _scored(label_robust_score, synthetic_hard=h, full_hard=f, synthetic=s, random=r)
             for h, f, s, r in zip(hard, full, soft, chance, strict=True)
         ]
     bare, bare_chance = by_seed(arm + PLAIN, 'soft/accuracy'), by_seed(random + PLAIN, 'soft/accuracy')
     if chance and bare and bare_chance:
         scores['ars'] = [
-            augmentation_robust_score(synthetic=s, random=r, synthetic_plain=p, random_plain=q)
+            _scored(augmentation_robust_score, synthetic=s, random=r, synthetic_plain=p, random_plain=q)
             for s, r, p, q in zip(soft, chance, bare, bare_chance, strict=True)
         ]
     return scores
+
+
+def _scored(score: Callable[..., float], **accuracies: numbers.Number) -> numbers.Number:
+    """Of one seed; None where an arm that it reads diverged."""
+    return score(**accuracies) if all(map(numbers.known, accuracies.values())) else None
 
 
 def cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -108,11 +113,11 @@ def cells(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     body = []
     for row in found:
         said = [numbers.summary(m, row.metrics.get(m, ())) for metrics in pairs.values() for m in metrics]
-        stored = row.metrics.get('stored_bytes')
+        stored = next(filter(numbers.known, row.metrics.get('stored_bytes', ())), None)
         body.append([
             row.method, f'{row.size}', *said,
-            numbers.size(stored[0] if stored else None),
-            *(numbers.summary(name, row.scores.get(name, ())) for name in scores), f'{row.seconds:.1f}',
+            numbers.size(stored),
+            *(numbers.summary(name, row.scores.get(name, ())) for name in scores), numbers.decimal(row.seconds, 1),
         ])  # fmt: skip
     return header, body
 

@@ -44,6 +44,7 @@ def detail(shown: Page, images: Images | None, pictures: Pictures | None = None)
         _heading(shown, record),
         tag('div', lab_note.render(shown.docstring), class_='lab-note') if shown.docstring.strip() else None,
         _claims(record),
+        _diverged(record),
         _metrics(record),
         _samples(record, pictures),
         *_beside(record),
@@ -96,15 +97,25 @@ def _claim(claim: Mapping[str, Any]) -> Safe:
     )
 
 
+def _diverged(record: Mapping[str, Any]) -> Safe | None:
+    rows = [[name, seed, why] for name, arm in record['arms'].items() for seed, why in arm.get('diverged', {}).items()]
+    if not rows:
+        return None
+    note = (
+        'These runs could not be finished, or what they learned could not be measured. A claim that such an arm is the '
+        'better one is contrary; where the other arm diverged, the claim is judged on the seeds that are left, if they '
+        'are three or more.'
+    )
+    return section('Diverged', table(['arm', 'seed', 'why'], rows), note=note, key='diverged')
+
+
 def _metrics(record: Mapping[str, Any]) -> Safe:
     arms = record['arms']
     metrics = list(dict.fromkeys(m for a in arms.values() for m in a['metrics']))
     own = [m for m in metrics if '/' not in m and m not in BESIDE]
     other = [m for m in metrics if '/' in m]
     note = f'Mean over {numbers.counted(len(record["seeds"]), "seed")} ± half of its 95 % interval.'
-    described = [
-        join(tag('dt', n), tag('dd', a['description'])) for n, a in arms.items() if a.get('description')
-    ]
+    described = [join(tag('dt', n), tag('dd', a['description'])) for n, a in arms.items() if a.get('description')]
     return section(
         'Results',
         tag('dl', described, class_='arms') if described else None,
@@ -145,10 +156,7 @@ def _metric_table(arms: Mapping[str, Any], metrics: Sequence[str]) -> Safe:
     rows = [
         [
             name,
-            *(
-                numbers.summary(m, arm['metrics'][m]) if m in arm['metrics'] else numbers.NONE
-                for m in metrics
-            ),
+            *(numbers.summary(m, arm['metrics'][m]) if m in arm['metrics'] else numbers.NONE for m in metrics),
         ]
         for name, arm in arms.items()
     ]
@@ -181,9 +189,7 @@ def _curves(record: Mapping[str, Any]) -> Safe | None:
         'While training, on data that is neither trained nor tested on: the mean over seeds, '
         'in a band from the lowest to the highest.'
     )
-    return section(
-        'Learning curves', _legend(arms), tag('div', drawn, class_='figures'), note=note, key='curves'
-    )
+    return section('Learning curves', _legend(arms), tag('div', drawn, class_='figures'), note=note, key='curves')
 
 
 def _curve(metric: str, arms: Mapping[str, Any]) -> Safe:
@@ -213,9 +219,7 @@ def _calibration(record: Mapping[str, Any]) -> Safe | None:
 
 def _disagreements(record: Mapping[str, Any], images: Images | None) -> Safe | None:
     listed = record.get('disagreements') or []
-    pictures = (
-        images(record['dataset'], [d['index'] for d in listed]) if listed and images is not None else None
-    )
+    pictures = images(record['dataset'], [d['index'] for d in listed]) if listed and images is not None else None
     if pictures is None or len(pictures) != len(listed):
         return None
     cells = [_disagreement(d, p) for d, p in zip(listed, scaled(pictures), strict=True)]

@@ -14,7 +14,8 @@ from kdjax.run.sweeps.standing import Standing
 
 RULE = (
     'Reproduced: the 95 % interval of the paired difference lies on the claimed side of zero (or of the '
-    'claimed margin). Contrary: it lies on the other side. Inconclusive: zero (or the margin) is inside.'
+    'claimed margin). Contrary: it lies on the other side, or the arm that is said to be better diverged. '
+    'Inconclusive: zero (or the margin) is inside.'
 )
 
 
@@ -71,9 +72,7 @@ def _experiment(shown: Page) -> Safe:
         tag('p', facts, class_='facts'),
         class_='head',
     )
-    return tag(
-        'li', head, tag('ul', [_claim(c) for c in record['claims']], class_='claims'), class_='experiment'
-    )
+    return tag('li', head, tag('ul', [_claim(c) for c in record['claims']], class_='claims'), class_='experiment')
 
 
 def _claim(claim: Mapping[str, Any]) -> Safe:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -69,7 +69,7 @@ def _pictures(
     source = task.data[split]
     label = _labels(source, [artifact for _, artifact in learned.values()], split)
     rows = pictures.rows_shown(next(iter(next(iter(made.values())).values())), label)
-    arms = {arm: {n: pictures.as_seen(task, x[rows]) for n, x in found.items()} for arm, found in made.items()}
+    arms = {arm: _seen(arm, lambda x: pictures.as_seen(task, x[rows]), found) for arm, found in made.items()}
     arrays: dict[str, Any] = {'arms': arms, 'label': label[rows]}
     if not learned:
         return arrays, {'seed': seed}
@@ -83,6 +83,14 @@ def _pictures(
     if (taught := pictures.of_teacher(task, shown)) is None:
         return arrays, {'seed': seed}
     return arrays | {'teacher': pictures.as_seen(task, taught[0])}, {'seed': seed, 'teacher': taught[1]}
+
+
+def _seen(arm: str, seen: Callable[[np.ndarray], np.ndarray], found: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    try:
+        return {name: seen(x) for name, x in found.items()}
+    except Exception as error:
+        error.add_note(f"arm '{arm}'")
+        raise
 
 
 def _on_device(variables: Any) -> Any:

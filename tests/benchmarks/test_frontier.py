@@ -54,6 +54,15 @@ def test_points_stand_by_teacher_at_their_number_of_evaluations(script):
     }  # fmt: skip
 
 
+def test_an_arm_that_diverged_is_left_out_and_named(script):
+    arms = {'tuned_8': {'kl_to_data': [None, 0.1], 'nfe': [None, 8.0]}, 'scm': {'kl_to_data': [0.1, 0.1]}}
+    made = record('trajectories/few_steps', arms) | {'seeds': [0, 1]}
+    made['arms']['tuned_8']['diverged'] = {'0': 'step 3'}
+    found, missing = script['gathered']({made['experiment']: made}, [])
+    assert [p.arm for points in found.values() for p in points] == ['scm']
+    assert missing == {'trajectories/few_steps: tuned_8': 'diverged at 1 of 2 seeds'}
+
+
 def test_another_teacher_has_a_panel_of_its_own(script):
     other = record('trajectories/training_free', {'tuned_5': {'kl_to_data': [0.2], 'nfe': [5.0]}}, batch=8)
     found, _ = script['gathered']({r['experiment']: r for r in [RECORDS[0], other]}, [])

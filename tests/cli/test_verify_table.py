@@ -6,11 +6,15 @@ import pytest
 from rich.console import Console
 
 from kdjax.cli.verifying import show, shown_metrics
+from kdjax.experiment import claim
 
 
 def record(*claims, **metrics):
     cost = {'student_flops': 1e9, 'teacher_flops': 0.0, 'seconds': 1.0}
-    said = [{'text': c, 'mean': 0.1, 'low': 0.05, 'high': 0.15, 'verdict': 'reproduced'} for c in claims]
+    said = [
+        {'text': c, 'metric': claim(c).metric, 'mean': 0.1, 'low': 0.05, 'high': 0.15, 'verdict': 'reproduced'}
+        for c in claims
+    ]
     arms = {'a': {'metrics': metrics, 'cost': cost}, 'b': {'metrics': metrics | {'brier': [0.2, 0.3]}, 'cost': cost}}
     return {'title': 'T', 'dataset': 'd', 'split': 'test', 'seeds': [0, 1], 'arms': arms, 'claims': said,
             'verdict': 'reproduced', 'seconds': 3.0}  # fmt: skip

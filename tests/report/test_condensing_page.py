@@ -48,6 +48,18 @@ def test_scores_compare_with_random_images_of_the_same_size(record):
     assert condensing.rows(record)[-1].scores == {}
 
 
+def test_an_arm_that_diverged_has_neither_scores_nor_seconds(record):
+    made = copy.deepcopy(record)
+    dm, random = made['arms']['dm_1'], made['arms']['random_1']
+    dm['metrics'], dm['cost'] = {metric: [None] * 5 for metric in dm['metrics']}, {}
+    random['metrics']['soft/accuracy'][0] = random['metrics']['stored_bytes'][0] = None
+    header, body = condensing.cells(made)
+    first, second = (dict(zip(header, line, strict=True)) for line in body[:2])
+    assert first['convnet-16-3, hard'] == first['LRS'] == '5 of 5 diverged'
+    assert first['stored'] == first['seconds'] == '–'
+    assert second['LRS'] == '1 of 5 diverged' and 'KiB' in second['stored']
+
+
 def test_a_line_for_each_method_and_a_column_for_each_student_and_kind_of_label(record):
     text = condensing.markdown(record)
     head = '| images a class | convnet-16-3, hard | convnet-16-3, soft | mlp-64, hard | mlp-64, soft | stored |'

@@ -190,9 +190,7 @@ def test_a_metric_that_does_not_exist_is_named(store):
         verify(asked(experiment=experiment), store=store)
 
 
-def test_an_error_in_an_arm_leaves_the_finished_stages_and_nothing_of_its_own(tmp_path):
-    store = Store(tmp_path)
-
+def test_an_arm_that_diverges_leaves_the_others_and_nothing_of_its_own(verified, store):
     def arms(settings):
         exploding = optax.chain(optax.sgd(1e30), optax.scale(1e30))
         return {
@@ -200,14 +198,30 @@ def test_an_error_in_an_arm_leaves_the_finished_stages_and_nothing_of_its_own(tm
             'kd': tiny.train(supervised(tiny.mlp(), hard_labels(), exploding)),
         }
 
-    said: list[str] = []
-    with pytest.raises(UserError, match=r"step 1: 'student/.* is (nan|inf)"):
-        verify(
-            asked(experiment=dataclasses.replace(tiny.experiment, arms=arms)), store=store, say=said.append
-        )
-    kept = sorted(p.name for p in store.root.iterdir())
-    assert len(kept) == 3, 'labels, the teacher and its predictions'
-    assert not any(name.startswith('.') for name in kept)
+    kept, said = sorted(store.root.iterdir()), []
+    experiment = dataclasses.replace(tiny.experiment, arms=arms)
+    record = verify(asked(experiment=experiment), store=store, say=said.append)
+    assert record['arms']['kd']['diverged'].keys() == {'0', '1'}
+    assert record['arms']['kd']['metrics']['accuracy'] == [None, None]
+    assert records.finite(record['arms']['labels']) == records.finite(verified[0]['arms']['labels'])
+    assert record['disagreements'] and all(set(row['students']) == {'labels'} for row in record['disagreements'])
+    assert sorted(store.root.iterdir()) == kept
+    assert len([line for line in said if 'training arm/kd' in line]) == 2
+
+
+def test_an_error_that_is_none_of_numbers_ends_a_verification(store):
+    def wrong(inputs, *, key):
+        raise UserError('there is no such table')
+
+    experiment = dataclasses.replace(
+        tiny.experiment,
+        arms=lambda settings: {
+            'kd': Compute(name='arm', module='tiny', config={'wrong': 1}, call=wrong, data=tiny.dataset()),
+            'labels': tiny.arms(settings)['labels'],
+        },
+    )
+    with pytest.raises(UserError, match=r'^there is no such table$'):
+        verify(asked(experiment=experiment), store=store)
 
 
 def test_an_arm_may_end_in_a_computation_that_leaves_metrics(store):
