@@ -16,9 +16,9 @@
 
 Points of a ring of eight modes, nobody is told the class; one small network, the teacher's, for all; equal updates of
 the student, which cost what they cost. Metrics at 1, 2 and 4 evaluations (`kl_to_data`, `kl_to_data_2`,
-`kl_to_data_4`); all samples begin at sigma 10. sCM's levels are spread wider than published, ln sigma ~ N(-0.4, 1.8^2),
-its tangents are not normalised and its rate is a tenth as high: on validation one step of it collapsed to the mean
-otherwise. `python benchmarks/frontier.py` draws the record.
+`kl_to_data_4`). Samples along a path begin at sigma 10, those of matched generators at 2.5 as in SiD. sCM's levels are
+spread wider than published, ln sigma ~ N(-0.4, 1.8^2), its tangents are not normalised and its rate is a tenth as high:
+on validation one step of it collapsed to the mean otherwise. `python benchmarks/frontier.py` draws the record.
 
 `kdjax verify few_steps`: not verified yet.
 """
@@ -43,7 +43,7 @@ from kdjax.tasks.mixtures_2d import MatchedPoints
 from kdjax.tasks.samplers import best_of, sampler_arm
 from kdjax.tasks.staged_students import flow_pairs, progressive_rounds, reflowed, regressed, segmented_stages
 
-STEPS, ROUNDS, TIMES = (1, 2, 4), (8, 4, 2, 1), (1.0, 0.75, 0.5, 0.25)
+STEPS, ROUNDS = (1, 2, 4), (8, 4, 2, 1)
 LEVELS: dict[str, Any] = {'mean': -0.4, 'deviation': 1.8}
 """Of sCM's noise: mean and deviation of its logarithm."""
 
@@ -53,7 +53,7 @@ class FewSteps(FewStepStudents, MatchedPoints):
     batch: int = 128
     steps: int = 1500
     sigma_max: float = 10.0
-    start_sigma: float = 10.0
+    start_sigma: float = 2.5
     grid: int = 18
     slow: float = 1e-4
     gan: float = 0.1
@@ -129,7 +129,9 @@ def mean_flow(task: FewSteps):
 
 def matched(task: FewSteps):
     """Generators that match the law of their samples to the teacher's."""
-    terms, few, told = Terms(task.denoiser), task.terms_in_steps(simulated, 'prior', TIMES), task.in_steps(TIMES)
+    first = float(task.schedule.time_of_sigma(task.start_sigma))
+    times = tuple(first * part for part in (1.0, 0.75, 0.5, 0.25))
+    terms, few, told = Terms(task.denoiser), task.terms_in_steps(simulated, 'prior', times), task.in_steps(times)
     gan, judged = task.gan * terms.persuasion(), terms.denoising() + task.head * terms.discrimination()
 
     def learn(objective, follow=None, terms=terms, **options):
