@@ -148,7 +148,9 @@ def matched(task: FewSteps):
         'sim': learn(terms.score_implicit_matching(c=0.1)),
         'em': learn(em, langevin=8),
         'dmd2_4': learn(
-            few.distribution_matching(), terms=few, evaluates=lambda view: {'sample_4': told(view)['sample']}
+            few.distribution_matching(),
+            terms=few,
+            evaluates=lambda view: {'sample': view['student'], 'sample_4': told(view)['sample']},
         ),
     }
 
