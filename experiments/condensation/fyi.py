@@ -14,7 +14,13 @@ Digits have no mirror images, so here each of them, in every split, is turned ro
 all (`mirrored:digits`). `--dataset digits` is the negative control, where FYI should help nobody. `_1`, `_10`: images
 of each class. FYI costs twice as much on the set's side at equal updates.
 
-`kdjax verify fyi`: not verified yet.
+`kdjax verify fyi`: five minutes on half a core. The rates of `LedDigits` were chosen before, the recipe is that of all
+condensed images. Five seeds, test split: with its mirror images a single image of each class becomes one-sided,
+dm_fyi_1 - dm_1 +0.351 [+0.321, +0.381] of asymmetry, mtt_fyi_1 - mtt_1 +0.294 [+0.286, +0.302] of asymmetry, and that
+makes it worth more on MTT, mtt_fyi_1 - mtt_1 +0.052 [+0.026, +0.079] of accuracy; on DM the same does not show over its
+seeds, dm_fyi_1 - dm_1 +0.027 [-0.021, +0.075] of accuracy. Ten images of a class hold both sides of everything without
+it, and nothing is decided there, dm_fyi_10 - dm_10 +0.013 [-0.005, +0.031] of accuracy, mtt_fyi_10 - mtt_10 +0.0052
+[-0.0138, +0.0242] of accuracy.
 """
 
 import dataclasses
