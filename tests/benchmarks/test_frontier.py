@@ -1,4 +1,4 @@
-"""The picture of quality against evaluations: from records, by teacher, with what is missing."""
+"""The picture of quality against evaluations: a panel of each teacher, from records, with what is missing."""
 
 import json
 import pathlib
@@ -8,29 +8,25 @@ import sys
 import pytest
 
 FOLDER = pathlib.Path(__file__).parents[2] / 'benchmarks'
-CONFIG = {
-    'dataset': 'ring8', 'tilt': 1.0, 'evaluation_rows': 8000, 'bins': 40, 'conditional': False, 'teacher': 'points-8-1',
-    'teacher_steps': 10, 'teacher_learning_rate': 1e-3, 'batch': 4, 'rows': 20000, 'weight_decay': 0.0,
-    'sigma_min': 0.002, 'sigma_max': 80.0, 'drop': 0.1,
-}  # fmt: skip
+CONFIG = {'dataset': 'ring8', 'teacher': 'points-8-1', 'teacher_steps': 10, 'batch': 4, 'conditional': False}
 
 
 def record(name, arms, **config):
-    return {'experiment': name, 'config': CONFIG | config, 'arms': {n: {'metrics': m} for n, m in arms.items()}}
+    made = {n: {'metrics': m} for n, m in arms.items()}
+    return {'experiment': name, 'config': CONFIG | config, 'arms': made, 'seeds': [0, 1]}
 
 
-RECORDS = [
-    record(
-        'trajectories/few_steps',
-        {
-            'scm': {'kl_to_data': [0.5, 0.3], 'kl_to_data_4': [0.2, 0.1], 'kl_from_data': [9.0, 9.0]},
-            'tuned_8': {'kl_to_data': [0.1, 0.1], 'nfe': [8.0, 8.0]},
-        },
-    ),
-    record('trajectories/boot', {'boot': {'kl_to_data': [0.4, 0.4]}, 'failed': {'kl_to_data': [0.4, None]}}),
-    record('generators/dmd2', {'four_steps': {'kl_to_data': [0.2, 0.2]}}, tilt=8.0),
-    record('generators/sid', {'sid': {'kl_to_data': [0.3, 0.3]}, 'sid_exact': {'kl_to_data': [0.2, 0.2]}}),
-    record('generators/dmd2_digits', {'dmd2': {'frechet': [1.0, 1.0]}}),
+POINTS = record(
+    'trajectories/few_steps',
+    {
+        'scm': {'kl_to_data': [0.5, 0.3], 'kl_to_data_4': [0.2, 0.1], 'kl_from_data': [9.0, 9.0]},
+        'tuned_8': {'kl_to_data': [0.1, 0.1], 'nfe': [8.0, 8.0]},
+    },
+)
+DIGITS = [
+    record('generators/dmd2_digits', {'dmd2': {'frechet': [1.0, 2.0]}, 'teacher': {'frechet': [3.0], 'nfe': [35.0]}}),
+    record('trajectories/rcm', {'rcm': {'frechet': [1.0, 1.0], 'frechet_2': [0.5, 0.5], 'frechet_w2': [7.0, 7.0]}}),
+    record('trajectories/agd', {'offset': {'frechet': [4.0, 4.0]}, 'cfg': {'frechet': [4.0, 4.0]}}),
 ]
 
 
@@ -39,56 +35,57 @@ def script():
     return runpy.run_path(str(FOLDER / 'frontier.py'))
 
 
-def test_points_stand_by_teacher_at_their_number_of_evaluations(script):
-    found, missing = script['gathered']({r['experiment']: r for r in RECORDS}, ['trajectories/few_steps', 'a/b'])
-    trained, exact = found
-    assert trained.startswith('points-8-1, 10 steps of 4') and exact == 'the exact score'
-    assert [(p.arm, p.evaluations, round(p.mean, 3), p.trained, p.tuned) for p in found[trained]] == [
-        ('scm', 1, 0.4, True, False), ('scm', 4, 0.15, True, False), ('tuned_8', 8, 0.1, False, True),
-        ('sid', 1, 0.3, True, False),
+def gathered(script, records, panel):
+    return script['gathered']({r['experiment']: r for r in records}, script['PANELS'][panel])
+
+
+def seen(points):
+    return [(p.method.rpartition(': ')[2], p.evaluations, round(p.mean, 3), p.trained) for p in points]
+
+
+def test_points_stand_at_their_number_of_evaluations(script):
+    found, missing = gathered(script, [POINTS], 0)
+    assert seen(found) == [('scm', 1, 0.4, True), ('scm', 4, 0.15, True), ('tuned_8', 8, 0.1, False)]
+    assert not missing
+
+
+def test_records_of_one_teacher_share_a_panel(script):
+    found, missing = gathered(script, DIGITS, 1)
+    assert seen(found) == [
+        ('dmd2', 1, 1.5, True), ('teacher', 35, 3.0, False), ('rcm', 1, 1.0, True), ('rcm', 2, 0.5, True),
+        ('offset', 16, 4.0, True), ('cfg', 32, 4.0, True),
     ]  # fmt: skip
-    assert {p.arm for p in found[exact]} == {'boot', 'sid_exact'}
-    assert missing == {
-        'a/b': 'no record yet', 'generators/dmd2': 'another law: tilt 8.0',
-        'generators/dmd2_digits': 'does not measure kl_to_data',
-    }  # fmt: skip
+    assert missing == ['trajectories/sana_sprint, no record yet']
 
 
-def test_an_arm_that_diverged_is_left_out_and_named(script):
-    arms = {'tuned_8': {'kl_to_data': [None, 0.1], 'nfe': [None, 8.0]}, 'scm': {'kl_to_data': [0.1, 0.1]}}
-    made = record('trajectories/few_steps', arms) | {'seeds': [0, 1]}
-    made['arms']['tuned_8']['diverged'] = {'0': 'step 3'}
-    found, missing = script['gathered']({made['experiment']: made}, [])
-    assert [p.arm for points in found.values() for p in points] == ['scm']
-    assert missing == {'trajectories/few_steps: tuned_8': 'diverged at 1 of 2 seeds'}
-
-
-def test_another_teacher_has_a_panel_of_its_own(script):
-    other = record('trajectories/training_free', {'tuned_5': {'kl_to_data': [0.2], 'nfe': [5.0]}}, batch=8)
-    found, _ = script['gathered']({r['experiment']: r for r in [RECORDS[0], other]}, [])
-    assert [t.partition(' (')[0] for t in found] == ['points-8-1, 10 steps of 4', 'points-8-1, 10 steps of 8']
-
-
-def test_students_of_several_steps_under_a_plain_name_are_counted(script):
-    point = next(iter(script['points'](RECORDS[2])))[1]
-    assert (point.arm, point.evaluations) == ('four_steps', 4)
+def test_a_record_of_another_teacher_and_an_arm_that_diverged_are_left_out_and_named(script):
+    other = record('trajectories/rcm', {'rcm': {'frechet': [1.0, 1.0]}}, teacher_steps=11)
+    made = json.loads(json.dumps(DIGITS[0]))
+    made['arms']['dmd2']['diverged'] = {'0': 'step 3'}
+    found, missing = gathered(script, [made, other], 1)
+    assert seen(found) == [('teacher', 35, 3.0, False)]
+    assert 'trajectories/rcm, another teacher: teacher_steps 11' in missing
+    assert 'generators/dmd2_digits: dmd2, diverged at 1 of 2 seeds' in missing
 
 
 def test_the_command_draws_and_says_what_is_missing(tmp_path, monkeypatch, capsys):
-    for made in RECORDS:
+    for made in [POINTS, *DIGITS]:
         path = tmp_path / f'{made["experiment"]}.json'
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(made))
-    for results, out in ((tmp_path, tmp_path / 'made' / 'a.svg'), (tmp_path / 'none', tmp_path / 'b.svg')):
-        monkeypatch.setattr(sys, 'argv', ['frontier.py', '--results', str(results), '--out', str(out)])
-        runpy.run_path(str(FOLDER / 'frontier.py'), run_name='__main__')
-    first, last = capsys.readouterr().out.split('picture')
-    assert 'left out: trajectories/agd, no record yet' in first
-    assert 'nothing to draw' in last and not (tmp_path / 'b.svg').exists()
-    drawn = (tmp_path / 'made' / 'a.svg').read_text()
-    assert 'few_steps: scm' in drawn and 'tuned sampler' in drawn and 'the exact score' in drawn
+    out = tmp_path / 'frontier.svg'
+    monkeypatch.setattr(sys, 'argv', ['frontier.py', '--results', str(tmp_path), '--out', str(out)])
+    runpy.run_path(str(FOLDER / 'frontier.py'), run_name='__main__')
+    printed = capsys.readouterr().out
+    assert 'left out: trajectories/sana_sprint, no record yet' in printed and f'picture {out}' in printed
+    first = out.read_text()
+    assert 'the teacher, sampled' in first and 'scm' in first
+    runpy.run_path(str(FOLDER / 'frontier.py'), run_name='__main__')
+    assert out.read_text() == first
 
 
-def test_every_experiment_that_is_named_exists(script):
-    named = {*script['EXACTLY_TAUGHT'], *script['EVALUATIONS'], script['MAIN']}
-    assert all((FOLDER.parent / 'experiments' / f'{name}.py').is_file() for name in named)
+def test_without_a_record_there_is_nothing_to_draw(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['frontier.py', '--results', str(tmp_path), '--out', str(tmp_path / 'x.svg')])
+    runpy.run_path(str(FOLDER / 'frontier.py'), run_name='__main__')
+    assert "nothing to draw: verify an experiment first, 'few_steps' say" in capsys.readouterr().out
+    assert not (tmp_path / 'x.svg').exists()
