@@ -3,7 +3,8 @@
 A step moves the fake score and its head once (denoising, discrimination), then the generator once (distribution
 matching with the teacher, the GAN through the head). Generator, fake score and teacher are one network, a small DiT or
 a small U-Net with random weights, in float32, with AdamW; PyTorch on two CPU threads or on the GPU, in both of its
-layouts for the U-Net, of which the faster one counts. Ratios are seconds a step, PyTorch / kdjax.
+layouts for the U-Net, of which the faster one counts; on a GPU both multiply in TF32. Ratios are seconds a step,
+PyTorch / kdjax.
 """
 
 from __future__ import annotations
@@ -132,9 +133,10 @@ def main() -> None:
         import torch
     except ImportError:
         sys.exit("PyTorch is not installed, so there is nothing to compare with: pip install 'kdjax[peers]'")
+    from torch_device import ready
+
     setting, goals = SMOKE if options.smoke else FULL, GOALS['cpu' if jax.default_backend() == 'cpu' else 'gpu']
-    torch.set_num_threads(THREADS)
-    torch.manual_seed(SEED)
+    arithmetic = ready(seed=SEED, threads=THREADS)
     batch, ratios = examples(setting), {}
     for kind in goals:
         print(f'{named(setting, kind)}, batch {setting["batch"]} at {setting["size"]}x{setting["size"]}:', flush=True)
@@ -142,7 +144,7 @@ def main() -> None:
         seconds = interleaved(contestants, steps=1, repeats=options.repeats, warm_up=1)
         peer = min((times for name, times in seconds.items() if name.startswith('PyTorch')), key=statistics.median)
         ratios[kind] = ratio(peer, seconds[f'kdjax {kind}'])
-    conclude('dmd_step', ratios=ratios, goals=goals, versions={'torch': torch.__version__})
+    conclude('dmd_step', ratios=ratios, goals=goals, versions={'torch': torch.__version__, **arithmetic})
 
 
 if __name__ == '__main__':

@@ -2,7 +2,8 @@
 
 10 images of each of 10 classes, 28x28; 300 steps of Adam on minibatches of 64, then 1000 test images, in float32; the
 images are made up, and cost what real ones do. `dense` (MLP 128-128) trains all networks side by side, `convnet`
-(ConvNet-3 of width 32) one after the other, still by one program; PyTorch has a network at a time, on two threads.
+(ConvNet-3 of width 32) one after the other, still by one program; PyTorch has a network at a time, on two threads or on
+the GPU, where both multiply in TF32.
 Ratios are networks a minute, kdjax / PyTorch, without compilation.
 """
 
@@ -94,9 +95,10 @@ def main() -> None:
         import torch
     except ImportError:
         sys.exit("PyTorch is not installed, so there is nothing to compare with: pip install 'kdjax[peers]'")
+    from torch_device import ready
+
     setting = SMOKE if options.smoke else FULL
-    torch.set_num_threads(THREADS)
-    torch.manual_seed(SEED)
+    arithmetic = ready(seed=SEED, threads=THREADS)
     ratios = {}
     for kind in AT_ONCE:
         contestants = {f'kdjax {kind}': ours(setting, kind), f'PyTorch {kind}': peer(setting, kind)}
@@ -104,7 +106,7 @@ def main() -> None:
         for name, values in seconds.items():
             print(f'  {name:<24} {60 * setting["networks"] / statistics.median(values):10.1f} networks a minute')
         ratios[kind] = ratio(seconds[f'PyTorch {kind}'], seconds[f'kdjax {kind}'])
-    conclude('evaluation', ratios=ratios, goals=GOALS, versions={'torch': torch.__version__})
+    conclude('evaluation', ratios=ratios, goals=GOALS, versions={'torch': torch.__version__, **arithmetic})
 
 
 if __name__ == '__main__':

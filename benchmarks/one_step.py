@@ -32,7 +32,7 @@ Said = dict[str, jax.Array]
 
 
 def teacher(task: DigitDiffusion, options: Mapping[str, Any]) -> Algorithm:
-    """A network that learns to denoise; sampled by Heun's steps on n intervals of the Karras ladder, of 2 n - 1 passes."""
+    """A network that learns to denoise; sampled by Heun's steps on n intervals of the ladder, 2 n - 1 passes."""
     network = task.network(task.teacher)
     objective = term(losses.hint_mse, 'student', 'batch.target', name='denoising')
     player = Player(network, objective, adam(), DENOISES)

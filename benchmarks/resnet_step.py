@@ -1,6 +1,7 @@
 """ResNet8x4 <- ResNet32x4, batch 64 at 32x32: a KD step here against the same step in a plain PyTorch loop.
 
-In turn, in float32; PyTorch on two CPU threads and in both of its layouts, of which the faster one counts.
+In turn, in float32; PyTorch on two CPU threads or on the GPU, where both multiply in TF32, and in both of its layouts,
+of which the faster one counts.
 Ratios are seconds per step, PyTorch / kdjax: `live_teacher` and `cached_teacher` against PyTorch with the
 live teacher, `both_cached` where neither runs it.
 """
@@ -68,9 +69,10 @@ def main() -> None:
         import torch
     except ImportError:
         sys.exit("PyTorch is not installed, so there is nothing to compare with: pip install 'kdjax[peers]'")
+    from torch_device import ready
+
     setting = SMOKE if options.smoke else FULL
-    torch.set_num_threads(setting['threads'])
-    torch.manual_seed(SEED)
+    arithmetic = ready(seed=SEED, threads=setting['threads'])
     source = images(2048, setting['size'])
     print(f'{setting["student"]} <- {setting["teacher"]}, batch {setting["batch"]}:', flush=True)
     contestants = {**ours(setting, source), **peers(setting, source)}
@@ -81,7 +83,7 @@ def main() -> None:
         'cached_teacher': ratio(peer, seconds['kdjax, cached']),
         'both_cached': ratio(fastest(seconds, 'cached'), seconds['kdjax, cached']),
     }
-    conclude('resnet_step', ratios=ratios, goals=GOALS, versions={'torch': torch.__version__})
+    conclude('resnet_step', ratios=ratios, goals=GOALS, versions={'torch': torch.__version__, **arithmetic})
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch_device import DEVICE
 
 EPSILON = 1e-5
 
@@ -17,7 +18,7 @@ Params = dict[str, torch.Tensor]
 
 def from_ours(params: Any) -> Params:
     """Parameters of `kdjax.models.convnet` or `.mlp`, by path: kernels `[H, W, in, out]` -> `[out, in, H, W]`."""
-    return {path: torch.tensor(_turned(path, np.asarray(value))) for path, value in _leaves(params)}
+    return {path: torch.tensor(_turned(path, np.asarray(value)), device=DEVICE) for path, value in _leaves(params)}
 
 
 def _leaves(tree: Any, path: str = '') -> Iterator[tuple[str, Any]]:
@@ -47,9 +48,9 @@ def convnet(params: Params, x: torch.Tensor) -> torch.Tensor:
 def outer_step(start: Any, target: Any, image: np.ndarray, label: np.ndarray, rate: float, rows: np.ndarray):
     """`() -> (loss, gradient in the images)` of trajectory matching; rows: of each inner step, `[steps, batch]`."""
     begin, end = from_ours(start), from_ours(target)
-    x = torch.tensor(image).permute(0, 3, 1, 2).contiguous().requires_grad_()
-    step_size = torch.tensor(rate, requires_grad=True)
-    y, batches = torch.tensor(label), torch.tensor(rows, dtype=torch.long)
+    x = torch.tensor(image, device=DEVICE).permute(0, 3, 1, 2).contiguous().requires_grad_()
+    step_size = torch.tensor(rate, device=DEVICE, requires_grad=True)
+    y, batches = torch.tensor(label, device=DEVICE), torch.tensor(rows, dtype=torch.long, device=DEVICE)
     apart = sum(torch.sum((begin[name] - end[name]) ** 2) for name in begin)
 
     def call() -> tuple[float, np.ndarray]:
@@ -60,7 +61,7 @@ def outer_step(start: Any, target: Any, image: np.ndarray, label: np.ndarray, ra
             params = {n: p - step_size * g for (n, p), g in zip(params.items(), slopes, strict=True)}
         value = sum(torch.sum((params[name] - end[name]) ** 2) for name in params) / apart
         of_x, _ = torch.autograd.grad(value, [x, step_size])
-        return float(value.detach()), of_x.permute(0, 2, 3, 1).numpy()
+        return float(value.detach()), of_x.permute(0, 2, 3, 1).cpu().numpy()
 
     return call
 
@@ -93,16 +94,16 @@ def evaluated(
     rate: float,
 ) -> Callable[[], list[float]]:
     """`() -> accuracies`: networks trained on the set with Adam, one after the other, and tested on real images."""
-    x, tested = (torch.tensor(a).permute(0, 3, 1, 2).contiguous() for a in (images, real))
-    y, wanted = (torch.tensor(a, dtype=torch.long) for a in (labels, truth))
+    x, tested = (torch.tensor(a, device=DEVICE).permute(0, 3, 1, 2).contiguous() for a in (images, real))
+    y, wanted = (torch.tensor(a, dtype=torch.long, device=DEVICE) for a in (labels, truth))
 
     def one() -> float:
-        network = make()
+        network = make().to(DEVICE)
         optimizer = torch.optim.Adam(network.parameters(), lr=rate)
         for i in range(steps):
             part = i % (len(x) // batch)
             if part == 0:
-                order = torch.randperm(len(x))
+                order = torch.randperm(len(x), device=DEVICE)
             rows = order[part * batch : (part + 1) * batch]
             loss = F.cross_entropy(network(x[rows]), y[rows])
             optimizer.zero_grad()

@@ -12,6 +12,7 @@ from dmd_step import CLASSES, GAN, HEAD, LEARNING_RATE, SCHEDULE, START
 from torch import nn
 from torch.nn import functional as F
 from torch_denoisers import DiT, UNet, head
+from torch_device import DEVICE, wait
 
 LADDER = SCHEDULE.sigma_min ** (1 / SCHEDULE.rho), SCHEDULE.sigma_max ** (1 / SCHEDULE.rho)
 
@@ -46,18 +47,17 @@ def dmd_step(
     setting: dict[str, Any], kind: str, batch: dict[str, np.ndarray], layout: torch.memory_format
 ) -> tuple[Callable[[], None], int]:
     """The step, and how many parameters the network has."""
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
     teacher, width = network(setting, kind)
     count = sum(p.numel() for p in teacher.parameters())
-    teacher = teacher.to(device, memory_format=layout).requires_grad_(False)
+    teacher = teacher.to(DEVICE, memory_format=layout).requires_grad_(False)
     student, fake = (copy.deepcopy(teacher).requires_grad_(True) for _ in range(2))
-    judge = head(width).to(device)
+    judge = head(width).to(DEVICE)
     followers = [*fake.parameters(), *judge.parameters()]
     lead = torch.optim.AdamW(student.parameters(), lr=LEARNING_RATE, weight_decay=1e-4)
     follow = torch.optim.AdamW(followers, lr=LEARNING_RATE, weight_decay=1e-4)
-    real = torch.tensor(batch['data'], device=device).permute(0, 3, 1, 2).contiguous(memory_format=layout)
-    label = torch.tensor(batch['label'], dtype=torch.long, device=device)
-    start = torch.ones(len(real), device=device)
+    real = torch.tensor(batch['data'], device=DEVICE).permute(0, 3, 1, 2).contiguous(memory_format=layout)
+    label = torch.tensor(batch['label'], dtype=torch.long, device=DEVICE)
+    start = torch.ones(len(real), device=DEVICE)
 
     def logits(x: torch.Tensor) -> torch.Tensor:
         x_t, t = noised(x, 0.0, 1.0)
@@ -87,7 +87,6 @@ def dmd_step(
         lead.step()
         for parameter in followers:
             parameter.requires_grad_(True)
-        if device == 'cuda':
-            torch.cuda.synchronize()
+        wait()
 
     return step, count

@@ -10,6 +10,7 @@ import torch
 from timing import Contestant
 from torch import nn
 from torch.nn import functional as F
+from torch_device import DEVICE, wait
 from workload import CLASSES, LEARNING_RATE, MEAN, SEED, STD, TEMPERATURE, WEIGHT, WEIGHT_DECAY
 
 from kdjax.data.batches import batch_indices
@@ -30,9 +31,7 @@ class Block(nn.Module):
         )
         self.shortcut = nn.Sequential()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
-            )
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.relu(self.shortcut(x) + self.body(x))
@@ -51,7 +50,7 @@ def resnet(depth: int, widths: tuple[int, ...]) -> nn.Module:
 
 def live_teacher(network: nn.Module, layout: torch.memory_format) -> Callable[..., torch.Tensor]:
     """A frozen network in evaluation mode, applied to every batch."""
-    network = network.eval().to(memory_format=layout)
+    network = network.eval().to(DEVICE, memory_format=layout)
 
     def logits(image: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
@@ -62,7 +61,7 @@ def live_teacher(network: nn.Module, layout: torch.memory_format) -> Callable[..
 
 def cached_teacher(logits: np.ndarray) -> Callable[..., torch.Tensor]:
     """Rows of stored logits `[examples, classes]`."""
-    table = torch.tensor(logits)
+    table = torch.tensor(logits, device=DEVICE)
     return lambda image, row: table[row]
 
 
@@ -75,11 +74,11 @@ def torch_loop(
     layout: torch.memory_format,
 ) -> Contestant:
     """The KD step in a `for`: gather, normalise, forward, backward, AdamW. The split is in memory."""
-    student = student.train().to(memory_format=layout)
+    student = student.train().to(DEVICE, memory_format=layout)
     optimizer = torch.optim.AdamW(student.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    images = torch.tensor(source['image']).permute(0, 3, 1, 2)
-    labels = torch.tensor(source['label'], dtype=torch.long)
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    images = torch.tensor(source['image'], device=DEVICE).permute(0, 3, 1, 2)
+    labels = torch.tensor(source['label'], dtype=torch.long, device=DEVICE)
+    mean, std = (torch.tensor(values, device=DEVICE).view(1, 3, 1, 1) for values in (MEAN, STD))
 
     def step(row: torch.Tensor) -> None:
         image = ((images[row].float() / 255 - mean) / std).contiguous(memory_format=layout)
@@ -93,7 +92,8 @@ def torch_loop(
         rows = batch_indices(len(source), batch=batch, seed=SEED, first_step=0, steps=steps)
         start = time.perf_counter()
         for row in rows:
-            step(torch.tensor(row))
+            step(torch.tensor(row, device=DEVICE))
+        wait()
         return time.perf_counter() - start
 
     return run

@@ -3,8 +3,10 @@
 ConvNet-3 of width 32 on 10 images of each of 10 classes, 28x28, inner steps on 20 of them, the same in both, float32;
 T = 10, 20, 50. Every measurement is a child process of its own: two outer steps, of which the second is measured, by
 the clock and by the highest resident memory beyond what was resident before it (Linux). PyTorch has two CPU threads.
+On a GPU neither multiplies in TF32, and memory is the device's: of ours the temporaries and results of the compiled
+step, of PyTorch the highest that was allocated beyond what was allocated before.
 
-Ratios: `memory_T` PyTorch / kdjax of that resident memory; `seconds_T` the same of time; `growth` how our temporaries
+Ratios: `memory_T` PyTorch / kdjax of that memory; `seconds_T` the same of time; `growth` how our temporaries
 (`memory_analysis`; parameters and data are not among them) grow from the least T to the largest, over the root of T's
 growth: at most 1 is no faster than sqrt(T). Ends where the two do not compute the same loss and gradient.
 """
@@ -36,6 +38,9 @@ WHO = ('kdjax', 'torch')
 Step = Callable[[], tuple[float, np.ndarray]]
 """One outer step: the loss, and its gradient in the images."""
 
+Watch = Callable[[], Callable[[], int]]
+"""Begins to watch memory; what it gives tells the bytes held at most, beyond those at the beginning."""
+
 
 def drawn(setting: dict[str, Any]) -> tuple[Any, Any, np.ndarray, np.ndarray]:
     """Parameters to start from and to arrive at, images `[examples, side, side, 1]` and one-hot labels."""
@@ -57,8 +62,8 @@ def network(setting: dict[str, Any]) -> Any:
     return named(f'convnet-{setting["width"]}-{setting["depth"]}', classes=CLASSES, image_shape=shape, norm='instance')
 
 
-def ours(setting: dict[str, Any], steps: int) -> tuple[Step, int]:
-    """The compiled outer step, and bytes of its temporaries."""
+def ours(setting: dict[str, Any], steps: int) -> tuple[Step, int, Watch]:
+    """The compiled outer step, bytes of its temporaries, and how its memory is watched."""
     import jax
     import jax.numpy as jnp
 
@@ -72,6 +77,9 @@ def ours(setting: dict[str, Any], steps: int) -> tuple[Step, int]:
         distance, _ = trajectory_matching(*rows, rate, piece, model=model, key=jax.random.key(SEED), **sizes)
         return distance[0]
 
+    on_cpu = jax.default_backend() == 'cpu'
+    if not on_cpu:
+        jax.config.update('jax_default_matmul_precision', 'highest')
     given = jax.tree.map(jnp.asarray, (image, np.float32(RATE), label, {'start': start, 'target': target}))
     program = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(*given).compile()
 
@@ -79,15 +87,18 @@ def ours(setting: dict[str, Any], steps: int) -> tuple[Step, int]:
         value, (of_image, _) = jax.block_until_ready(program(*given))
         return float(value), np.asarray(of_image)
 
-    return call, program.memory_analysis().temp_size_in_bytes
+    memory = program.memory_analysis()
+    on_device = memory.temp_size_in_bytes + memory.output_size_in_bytes
+    return call, memory.temp_size_in_bytes, watch_resident if on_cpu else lambda: lambda: on_device
 
 
-def peer(setting: dict[str, Any], steps: int) -> tuple[Step, int]:
-    import torch
+def peer(setting: dict[str, Any], steps: int) -> tuple[Step, int, Watch]:
     from torch_condensation import outer_step
+    from torch_device import DEVICE, ready, watch_allocated
 
-    torch.set_num_threads(THREADS)
-    return outer_step(*drawn(setting), RATE, rows_of(setting, steps)), 0
+    ready(seed=SEED, threads=THREADS, tf32=False)
+    step = outer_step(*drawn(setting), RATE, rows_of(setting, steps))
+    return step, 0, watch_resident if DEVICE == 'cpu' else watch_allocated
 
 
 def rows_of(setting: dict[str, Any], steps: int) -> np.ndarray:
@@ -104,18 +115,15 @@ def rows_of(setting: dict[str, Any], steps: int) -> np.ndarray:
 
 def measured(who: str, setting: dict[str, Any], steps: int) -> dict[str, Any]:
     """Of the second outer step of this process: seconds, bytes; and what was computed."""
-    step, temporaries = (ours if who == 'kdjax' else peer)(setting, steps)
+    step, temporaries, watch = (ours if who == 'kdjax' else peer)(setting, steps)
     step()
     gc.collect()
-    given_back()
-    before = resident('VmRSS')
-    forget_the_highest()
+    held = watch()
     begin = time.perf_counter()
     value, gradient = step()
     seconds = time.perf_counter() - begin
-    bytes_held = max(resident('VmHWM') - before, 4096)
     return {
-        'seconds': seconds, 'resident': bytes_held, 'temporaries': temporaries, 'loss': value,
+        'seconds': seconds, 'held': held(), 'temporaries': temporaries, 'loss': value,
         'norm': float(np.linalg.norm(gradient)), 'along': float(np.sum(gradient * probe(gradient.shape))),
     }  # fmt: skip
 
@@ -123,6 +131,14 @@ def measured(who: str, setting: dict[str, Any], steps: int) -> dict[str, Any]:
 def probe(shape: tuple[int, ...]) -> np.ndarray:
     """A direction at random: two gradients with one norm and one slope along it are the same one."""
     return np.random.default_rng(SEED + 1).standard_normal(shape)
+
+
+def watch_resident() -> Callable[[], int]:
+    """Of this process, in host memory."""
+    given_back()
+    before = resident('VmRSS')
+    forget_the_highest()
+    return lambda: max(resident('VmHWM') - before, 4096)
 
 
 def resident(field: str) -> int:
@@ -160,7 +176,7 @@ def compared(steps: int, *, smoke: bool, repeats: int) -> dict[str, dict[str, An
         if not math.isclose(found['kdjax'][name], found['torch'][name], rel_tol=0.01):
             sys.exit(f'{name} after {steps} steps: {found["kdjax"][name]} here, {found["torch"][name]} in PyTorch')
     for who, said in found.items():
-        beyond = f'{said["resident"] / 1e6:10.1f} MB resident, {said["temporaries"] / 1e6:.1f} MB of temporaries'
+        beyond = f'{said["held"] / 1e6:10.1f} MB held, {said["temporaries"] / 1e6:.1f} MB of temporaries'
         print(f'  {who:<8} T = {steps:<4} {said["seconds"]:10.3f} s {beyond}', flush=True)
     return found
 
@@ -171,18 +187,19 @@ def main() -> None:
         import torch
     except ImportError:
         sys.exit("PyTorch is not installed, so there is nothing to compare with: pip install 'kdjax[peers]'")
+    arithmetic = {'arithmetic': 'float32 in both'} if torch.cuda.is_available() else {}
     lengths = (SMOKE if options.smoke else FULL)['steps']
     found = {steps: compared(steps, smoke=options.smoke, repeats=options.repeats) for steps in lengths}
     ratios = {
         f'{name}_{steps}': said['torch'][field] / said['kdjax'][field]
-        for name, field in (('memory', 'resident'), ('seconds', 'seconds'))
+        for name, field in (('memory', 'held'), ('seconds', 'seconds'))
         for steps, said in found.items()
     }
     least, most = min(lengths), max(lengths)
     held = {steps: found[steps]['kdjax']['temporaries'] for steps in (least, most)}
     ratios['growth'] = held[most] / held[least] / math.sqrt(most / least)
     goals = {f'memory_{most}': '>= 4', 'growth': '<= 1'}
-    conclude('unroll', ratios=ratios, goals=goals, versions={'torch': torch.__version__})
+    conclude('unroll', ratios=ratios, goals=goals, versions={'torch': torch.__version__, **arithmetic})
 
 
 if __name__ == '__main__':

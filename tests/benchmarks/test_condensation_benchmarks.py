@@ -38,7 +38,7 @@ def test_the_gradient_through_training_is_that_of_create_graph(monkeypatch):
     ours, peer = (unroll.measured(who, unroll.SMOKE, 3) for who in unroll.WHO)
     for name in ('loss', 'norm', 'along'):
         assert math.isclose(ours[name], peer[name], rel_tol=2e-3), name
-    assert ours['temporaries'] > 0 and min(ours['resident'], peer['resident'], ours['seconds']) > 0
+    assert ours['temporaries'] > 0 and min(ours['held'], peer['held'], ours['seconds']) > 0
 
 
 @pytest.mark.slow
