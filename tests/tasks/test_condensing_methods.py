@@ -55,6 +55,13 @@ def test_facts_of_a_set_are_numbers(task):
         assert shapes.read(fact).shape == ()
 
 
+def test_small_images_are_recovered_under_larger_crops(task, monkeypatch):
+    told = [recovered.suiting(task, curriculum='cosine')]
+    monkeypatch.setattr(data, 'load', lambda *_, **__: dataclasses.replace(tiny.dataset(), image_shape=(32, 40, 3)))
+    told += [recovered.suiting(CondensedImages(**TINY), curriculum='cosine')]
+    assert [(r.least, r.weight, r.curriculum) for r in told] == [(0.5, 0.1, 'cosine'), (0.08, 0.01, 'cosine')]
+
+
 def test_recovery_of_a_set_is_that_of_its_images_under_the_crops_of_its_step(task):
     stage = recovered.cda(task, squeezed='convnet-4-1').set.stage
     trained = stage.inputs['squeezed'].stage

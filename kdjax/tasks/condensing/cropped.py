@@ -22,17 +22,25 @@ from kdjax.streams import stream
 from kdjax.tasks.condensed_images import CondensedImages
 from kdjax.tasks.condensing.all_images import set_shapes, training_images
 from kdjax.tasks.condensing.method import Made
+from kdjax.tasks.condensing.recovered import suiting
 
 AT_ONCE = 256
 """Images that the teacher scores together."""
 
 
 def rded(
-    task: CondensedImages, *, factor: int = 1, crops: int = 5, pool: int = 300, least: float = 0.08, name: str = 'rded'
+    task: CondensedImages,
+    *,
+    factor: int = 1,
+    crops: int = 5,
+    pool: int = 300,
+    least: float | None = None,
+    name: str = 'rded',
 ) -> Made:
     """RDED: of `pool` images of each class, the best of `crops` random square crops each, and the best of those.
 
-    Best is the least cross-entropy of the task's teacher. least: share of the area that a crop keeps at least.
+    Best is the least cross-entropy of the task's teacher. least: share of the area that a crop keeps at least,
+    that of `recovered.suiting` unless given.
     factor: of mosaics; 1 for images as small as those of CIFAR, 2 for larger ones. Ours: a crop is scored at full
     size, and students see the tiles of a mosaic one by one, enlarged, where the authors pad crops and show mosaics
     whole. Relabelling is `CondensedImages.measured`.
@@ -41,7 +49,7 @@ def rded(
     wanted = task.per_class * factor**2
     task.check_classes(wanted)
     trained = task.trained_teacher
-    options = {'wanted': wanted, 'factor': factor, 'crops': crops, 'pool': pool, 'least': least}
+    options = {'wanted': wanted, 'factor': factor, 'crops': crops, 'pool': pool, 'least': least or suiting(task).least}
     stage = Compute(
         name=f'{name}_{task.per_class}' + f'_x{factor}' * (factor > 1), module=__name__,
         config={'per_class': task.per_class, 'model': trained.model.name, **options},

@@ -6,6 +6,7 @@ The third step, relabelling, is `CondensedImages.measured`: one student learns w
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,16 +42,27 @@ class Recover:
     steps: int | None = None
 
 
+LARGE = 32
+"""Pixels of a side of images that keep their class in crops of a twelfth of their area."""
+
+
+def suiting(task: CondensedImages, **changes: Any) -> Recover:
+    """The authors' settings for images as large as theirs; for smaller ones larger crops and more of the statistics."""
+    small = {} if min(task.data.image_shape[:2]) >= LARGE else {'least': 0.5, 'weight': 0.1}
+    return Recover(**{**small, **changes})
+
+
 def sre2l(
-    task: CondensedImages, *, recover: Recover = Recover(), squeezed: str | None = None, name: str = 'sre2l'
+    task: CondensedImages, *, recover: Recover | None = None, squeezed: str | None = None, name: str = 'sre2l'
 ) -> Made:
     """SRe2L: noise becomes images that the network classifies and whose statistics its batch norms remember.
 
     All images of the set are one batch for the statistics, where the authors' batches are one image for each of 100
-    classes; no random rolls. squeezed: a ConvNet's specification, trained with batch norm; of width 32 unless given.
+    classes; no random rolls. recover: `suiting` unless given. squeezed: a ConvNet's specification, trained with batch
+    norm; of width 32 unless given.
     Source: arXiv 2306.13092, section 3, and its recover_cifar.py (1000 updates).
     """
-    squeezed = squeezed or 'convnet-32'
+    recover, squeezed = recover or suiting(task), squeezed or 'convnet-32'
     kind, *sizes = squeezed.split('-')
     if kind != 'convnet':
         raise UserError(f"'{squeezed}' cannot be recovered from: name a ConvNet, whose norms are known, convnet-32-3")
@@ -74,7 +86,7 @@ def sre2l(
 def cda(
     task: CondensedImages,
     *,
-    recover: Recover = Recover(curriculum='cosine'),
+    recover: Recover | None = None,
     squeezed: str | None = None,
     name: str = 'cda',
 ) -> Made:
@@ -82,7 +94,7 @@ def cda(
 
     Source: arXiv 2311.18838, section 3.2, and its recover_cda_tiny.py with milestone 1.
     """
-    return sre2l(task, recover=recover, squeezed=squeezed, name=name)
+    return sre2l(task, recover=recover or suiting(task, curriculum='cosine'), squeezed=squeezed, name=name)
 
 
 def recovered(
