@@ -35,7 +35,7 @@ class DREAM(CondensedImages):
     transfer: tuple[str, ...] = ()
     set_steps: int = 240
     shorter: int = 8
-    gradient_rate: float = 0.1
+    gradient_rate: float = 0.03
 
 
 def arms(task: DREAM):

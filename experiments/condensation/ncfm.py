@@ -32,7 +32,7 @@ from kdjax.tasks.condensing.repeated import without_replacement
 class NCFM(CondensedImages):
     transfer: tuple[str, ...] = ('mlp-64',)
     set_steps: int = 300
-    pixel_rate: float = 0.01
+    pixel_rate: float = 0.03
 
 
 def arms(task: NCFM):

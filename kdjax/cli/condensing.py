@@ -26,7 +26,7 @@ from kdjax.run.preemption import Preemption
 from kdjax.run.store import Store
 from kdjax.stage import Train, graph
 from kdjax.tasks.condensed_images import CondensedImages
-from kdjax.tasks.condensing.fair import beside_baselines, by_size
+from kdjax.tasks.condensing.fair import RS2, beside_baselines, by_size
 from kdjax.tasks.condensing.method import Made
 from kdjax.tasks.condensing.methods import METHODS, method
 from kdjax.tasks.condensing.stored import stored
@@ -120,7 +120,7 @@ def _checked(asked: Condense, task: CondensedImages) -> CondensedImages:
 
 def _work(asked: Condense, task: CondensedImages) -> Work:
     if asked.table is not None:
-        names = tuple(METHODS) if asked.method in ((), ('all',)) else asked.method
+        names = METHODS if asked.method in ((), ('all',)) else [name for name in asked.method if name != RS2]
         title = f'Condensed sets of {task.data.name}'
         return _compared(asked, task, by_size(task, names, asked.ipc), title)
     if asked.measure is not None:

@@ -113,7 +113,7 @@ def test_what_is_written_beside_a_set(blobs, capfd, monkeypatch):
         assert picture.size == (48, 3 * 48 + 4)
     code, out, err = called(capfd, 'blobs', '--measure', 'made/a.npz', *ONE)
     assert code == 0 and 'made/a.md' in out, err
-    code, out, err = called(capfd, 'blobs', '--ipc', 1, 2, '--method', 'herding', '--table', 'a.json', *ONE)
+    code, out, err = called(capfd, 'blobs', '--ipc', 1, 2, '--method', 'herding', 'rs2', '--table', 'a.json', *ONE)
     assert code == 0, err
     lines = [line for line in (blobs / 'a.md').read_text().splitlines() if line.startswith('| ')]
     assert [line.split(' | ')[0] for line in lines[2:]] == 2 * ['| random', '| k_means', '| herding', '| rs2']
