@@ -34,6 +34,7 @@ class CFDSprites(MultiViewSprites):
     examples: int = 2048
     evaluation_examples: int = 384
     last: float = 0.02
+    learning_rate: float = 0.3
 
 
 def arms(task: CFDSprites):

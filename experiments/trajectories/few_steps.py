@@ -51,11 +51,12 @@ LEVELS: dict[str, Any] = {'mean': -0.4, 'deviation': 1.8}
 @dataclasses.dataclass(frozen=True)
 class FewSteps(FewStepStudents, MatchedPoints):
     batch: int = 128
-    steps: int = 1500
+    steps: int = 2000
     sigma_max: float = 10.0
     start_sigma: float = 2.5
     grid: int = 18
     slow: float = 1e-4
+    slower: float = 5e-4
     gan: float = 0.1
     head: float = 0.01
 

@@ -7,7 +7,7 @@ on the tokens of the frozen teacher's blocks, at fresh noise:
     scm          |F - sg(F) - g|^2,   g the tangent cos(t) df/dt on the teacher's path, normalised
     ladd         -D(f(x_t', t')),   t' half of the time the noisiest, else log-normal
                  critic: (relu(1 - D(x)) + relu(1 + D(f))) / 2, fakes also real examples of a neighbour's class
-    hybrid       scm + 0.5 ladd
+    hybrid       scm + a ladd
     hybrid_even  hybrid with t' always log-normal: without max-time weighting
 
 8x8 digits by class, a small DiT whose time is told in 0..1. Whatever schedule the teacher was trained under, `under`
@@ -32,7 +32,7 @@ from kdjax.tasks.few_step_students import FewStepStudents, students_steps
 class SanaSprint(FewStepStudents, SmallDigits):
     steps: int = 1000
     learning_rate: float = 3e-4
-    adversarial: float = 0.5
+    adversarial: float = 0.005
     hidden: int = 64
 
 

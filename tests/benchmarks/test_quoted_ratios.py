@@ -29,3 +29,13 @@ def test_steps_and_generation_beside_others():
     step, generation = ratios('lm_step'), ratios('generation')
     told = step['live_teacher'], step['hidden_state_cache'], generation['sampling'], generation['nucleus']
     assert quoted == [f'{ratio:.1f}' for ratio in told]
+
+
+def test_generators_against_seconds():
+    """The last distance of each student, the teacher's by evaluations, and the best of the one that collapses."""
+    curves = json.loads((ROOT / 'benchmarks/records/convergence.json').read_text())['curves']
+    page = (ROOT / 'docs/generators.md').read_text()
+    quoted = re.findall(r'\d\.\d{3}', page.partition('## Quality against seconds')[2].partition('\n## ')[0])
+    teacher, best = curves['teacher'][-1], min(point['frechet_1'] for point in curves['scm'])
+    last = [curves[name][-1]['frechet_1'] for name in ('dmd2', 'sid')]
+    assert quoted == [f'{value:.3f}' for value in (*last, teacher['frechet_35'], teacher['frechet_7'], best)]
