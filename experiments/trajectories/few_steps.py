@@ -37,7 +37,7 @@ from kdjax.models.named_denoiser import named_denoiser
 from kdjax.models.two_times import one_or_two_times
 from kdjax.objectives import term
 from kdjax.tasks.continuous_students import ContinuousStudents, critic, rollouts
-from kdjax.tasks.few_step_students import FewStepStudents, student_of, students_steps, tangents, weights_of
+from kdjax.tasks.few_step_students import FewStepStudents, student_of, students_steps, weights_of
 from kdjax.tasks.generating import DENOISES
 from kdjax.tasks.mixtures_2d import MatchedPoints
 from kdjax.tasks.samplers import best_of, sampler_arm
@@ -95,11 +95,8 @@ def along_the_path(task: FewSteps):
 
 def continuous(task: FewSteps):
     """Students of continuous-time consistency, and of average velocities."""
-    told = students_steps(
-        task, STEPS, renoise=True, more=lambda view, student, sample: tangents(task, view, student, **LEVELS)
-    )
     students = ContinuousStudents(
-        task, told, levels=LEVELS | {'normalise': False}, learning_rate=task.slow
+        task, STEPS, levels=LEVELS, options={'normalise': False}, learning_rate=task.slow
     )  # fmt: skip
     judged = critic(task, 0.5, taps=('hidden1', 'hidden2'), hidden=64, levels=LEVELS, mismatched=False)
     return {

@@ -22,7 +22,7 @@ from kdjax.diffusion import DPMSolver, Guidance
 from kdjax.experiment import Experiment
 from kdjax.tasks.continuous_students import ContinuousStudents, rollouts
 from kdjax.tasks.digit_diffusion import SmallDigits
-from kdjax.tasks.few_step_students import FewStepStudents, students_steps
+from kdjax.tasks.few_step_students import FewStepStudents
 from kdjax.tasks.recorded_pairs import recorded_pairs
 
 
@@ -42,8 +42,8 @@ def arms(task: RCM):
         task, task.trained_teacher, DPMSolver(), 12, name='guided_samples', guidance=guidance, shared=True
     )
     students = ContinuousStudents(
-        task, students_steps(task, (1, 2, 4), renoise=True), data='pairs', bound={'pairs': samples}, guidance=guidance,
-        levels={'form': 'rcm', 'mean': 0.7, 'deviation': 1.6},
+        task, (1, 2, 4), data='pairs', bound={'pairs': samples}, guidance=guidance,
+        levels={'mean': 0.7, 'deviation': 1.6}, options={'form': 'rcm'},
     )  # fmt: skip
 
     def matched(weight=1.0):

@@ -25,7 +25,7 @@ import math
 from kdjax.experiment import Experiment
 from kdjax.tasks.continuous_students import ContinuousStudents, critic
 from kdjax.tasks.digit_diffusion import SmallDigits
-from kdjax.tasks.few_step_students import FewStepStudents, students_steps
+from kdjax.tasks.few_step_students import FewStepStudents
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class SanaSprint(FewStepStudents, SmallDigits):
 def arms(task: SanaSprint):
     scale = math.log(2 * task.sigma_data)
     levels = {'mean': 0.2 + scale, 'deviation': 1.6}
-    students = ContinuousStudents(task, students_steps(task, (1, 2, 4), renoise=True), levels=levels)
+    students = ContinuousStudents(task, (1, 2, 4), levels=levels)
 
     def judged(at_most_noise=0.5):
         return critic(

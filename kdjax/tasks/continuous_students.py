@@ -1,7 +1,9 @@
 """Arms of continuous-time consistency (sCM), alone or with rollouts (rCM) or a critic (SANA-Sprint).
 
-students = ContinuousStudents(task, evaluates=students_steps(task, (1, 2, 4), renoise=True), levels={'mean': 0.7})
-{'scm': students.arm(), 'rcm': students.arm(rollouts(task, 0.02)), 'dmd': students.arm(rollouts(task), alone=True)}
+An arm is sCM and any number of additions, or these alone:
+
+    students = ContinuousStudents(task, (1, 2, 4), levels={'mean': 0.7, 'deviation': 1.6})
+    {'scm': students.arm(), 'rcm': students.arm(rollouts(task, 0.02)), 'dmd': students.arm(rollouts(task), alone=True)}
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ from kdjax.algorithms.consistency_adversarial import adversarial_consistency, co
 from kdjax.algorithms.consistency_continuous import continuous_consistency, warming
 from kdjax.algorithms.consistency_regularised import follows_rollouts, score_regularisation
 from kdjax.algorithms.trajectory import asking
+from kdjax.diffusion.denoiser import Denoiser
 from kdjax.diffusion.guidance import Guidance
 from kdjax.models.heads_on import heads_on
 from kdjax.objectives import Objective, term
 from kdjax.stage import Train
-from kdjax.tasks.few_step_students import student_of
+from kdjax.tasks.few_step_students import student_of, students_steps, tangents
 from kdjax.tasks.generating import DENOISES, Generating
 from kdjax.tasks.task import Bound
 from kdjax.view import View
@@ -40,17 +43,19 @@ class Addition:
 class ContinuousStudents:
     """What the arms of one experiment share.
 
-    evaluates: one of `students_steps`, say. data: the address of the examples that sCM noises. bound: teachers beside
-    `teacher`. guidance: of the teacher. levels: options of `continuous_consistency`, such as `mean`, `deviation`,
-    `form` and `normalise`. learning_rate: in place of the task's. The tangents grow over a quarter of the steps.
+    steps: numbers of steps in which students are measured, with fresh noise in between, and their tangents, see
+    `tangents`. data: the address of the examples that sCM noises. bound: teachers beside `teacher`. guidance: of the
+    teacher. levels: `mean` and `deviation` of the logarithm of sCM's noise; options: further ones of
+    `continuous_consistency`. learning_rate: in place of the task's. The tangents grow over a quarter of the steps.
     """
 
     task: Generating
-    evaluates: Callable[[View], dict[str, jax.Array]]
+    steps: tuple[int, ...]
     data: str = 'batch.data'
     bound: Mapping[str, Bound] = dataclasses.field(default_factory=dict)
     guidance: Guidance | None = None
     levels: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     learning_rate: float | None = None
 
     def arm(self, *additions: Addition, alone: bool = False) -> Train:
@@ -62,13 +67,20 @@ class ContinuousStudents:
             {**self.bound, 'teacher': self.task.live_teacher(), 'warmup': Bound(warming(self.task.steps // 4), {})},
             calls={name: sum(part.calls.get(name, 0) for part in parts) for name in names},
             others={name: player for part in parts for name, player in part.players.items()},
-            evaluates=self.evaluates, learning_rate=self.learning_rate,
+            evaluates=self._evaluates(), learning_rate=self.learning_rate,
         )  # fmt: skip
+
+    def _evaluates(self) -> Callable[[View], dict[str, jax.Array]]:
+        def tangent(view: View, student: Denoiser, sample: jax.Array) -> dict[str, jax.Array]:
+            del sample
+            return tangents(self.task, view, student, guidance=self.guidance, **self.levels)
+
+        return students_steps(self.task, self.steps, renoise=True, more=tangent)
 
     def _scm(self) -> Addition:
         objective = term(
             asking(continuous_consistency, self.task.denoiser), self.data, 'batch.label', 'student()', 'teacher()',
-            'warmup', guidance=self.guidance, **self.levels,
+            'warmup', guidance=self.guidance, **self.levels, **self.options,
         )  # fmt: skip
         return Addition(objective, {'student': 4, 'teacher': 1 if self.guidance is None else 2}, {})
 

@@ -120,8 +120,8 @@ def off_path(task: Generating, view: View, sample: jax.Array, *, steps: int = 16
 def tangents(task: Generating, view: View, student: Denoiser, **levels: Any) -> Said:
     """`tangent`, the root mean square of the tangent of sCM at each row before it is normalised, on the teacher's path.
 
-    levels: `mean` and `deviation` of the logarithm of the noise level, as in `continuous_consistency`. For `more` of
-    `students_steps`; metrics are its median and 95 % quantile.
+    levels: `mean` and `deviation` of the logarithm of the noise level, and `guidance`, as in `continuous_consistency`.
+    For `more` of `students_steps`; metrics are its median and 95 % quantile.
     """
     assert view.key is not None
     teacher = task.denoiser(view['teacher()'], 'teacher')
