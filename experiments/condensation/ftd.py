@@ -13,7 +13,13 @@ class. `accumulated_error` follows the set from an expert's first weights alone,
 |theta_n - way_2n|^2 / |way_0 - way_2n|^2, mean over n and experts; each method's own experts. No running mean of pixels
 is kept for anyone (the authors evaluate one, with a network that has been trained before).
 
-`kdjax verify ftd`: not verified yet.
+`kdjax verify ftd`: nine minutes on half a core. The rates of `LedDigits` were chosen before, the recipe is that of all
+condensed images. Five seeds, test split: nothing is to be seen of flat experts, neither in accuracy, ftd_10 - mtt_10
+-0.0040 [-0.0122, +0.0042] of accuracy, nor along the whole way, ftd_1 - mtt_1 -0.032 [-0.069, +0.004] of
+accumulated_error, ftd_10 - mtt_10 -0.0014 [-0.0067, +0.0039] of accumulated_error. Contrary: at one image of each class
+what follows experts stays behind mean features, ftd_1 - dm_1 -0.119 [-0.152, -0.085] of accuracy, at ten it draws
+level, ftd_10 - dm_10 -0.0008 [-0.0157, +0.0141] of accuracy. The student here is a dense network of 32 units; what the
+paper claims is of ConvNets, and after many more epochs.
 """
 
 import dataclasses
