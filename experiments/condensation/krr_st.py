@@ -15,7 +15,15 @@ fitted to 5 labelled images of each class (`accuracy`) or to all (`all/accuracy`
 g at held-out images, over the variance of g. Ours: the teacher contrasts two shifts of an image where theirs is Barlow
 Twins; the readout is of the same digits, where theirs is of other data.
 
-`kdjax verify krr_st`: not verified yet.
+`kdjax verify krr_st`: ten minutes on half a core. The set's rate and its size were chosen on one validation seed: with
+about as many pairs as features a readout that fits them exactly is at its worst elsewhere, the loss says little of
+pre-training, and learned pairs were worse than those they began as. Five seeds, test split: the set tells more of the
+teacher than the pairs that it starts at, krr_st - random -0.046 [-0.080, -0.011] of unexplained, and targets alone
+learn nothing of it, krr_st - targets -0.063 [-0.087, -0.040] of unexplained; that images alone do not suffice is not to
+be seen, krr_st - images -0.014 [-0.046, +0.018] of unexplained. Contrary: pairs near centres of k-means tell more
+without any learning, krr_st - k_means +0.068 [+0.049, +0.087] of unexplained, and none of it reaches a readout of
+classes, krr_st - random -0.0059 [-0.0177, +0.0060] of accuracy, krr_st - scratch +0.015 [-0.002, +0.032] of accuracy.
+The authors take 160,000 updates, here they are 1000.
 """
 
 import dataclasses
