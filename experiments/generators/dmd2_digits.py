@@ -4,14 +4,20 @@ Yin et al., Improved Distribution Matching Distillation for Fast Image Synthesis
 `experiments/generators/dmd2.py`. x = G(z, class), D data predictions at x_t = x + sigma n:
 
     generator   grad_x = (D_fake(x_t) - D_teacher(x_t)) / mean |x - D_teacher(x_t)|   of each sample, D constant
-                + gan softplus(-l(x_t)),   l one logit for each place of the fake score's smallest map
+                + gan softplus(-l(x_t)),   l one logit for each token of the fake score's middle block
     fake        EDM's denoising of sg(x)  + head (softplus(-l(data_t)) + softplus(l(x_t)))
 
     equal_rate    one move of the fake score a step, no GAN         teacher       Heun, 35 evaluations
     two_scales    five moves a step                                 teacher_few   Heun, 3 evaluations
     dmd2          five moves, GAN
 
-`kdjax verify dmd2_digits`: not verified yet.
+`kdjax verify dmd2_digits`: seven minutes on one core. Of the rates 1e-3 and 3e-4 the first was better on one validation
+seed; weights of GAN and head were tried there at one value each. Five seeds, test split, reproduced: one move of the
+fake score makes one image of every class, perfectly recognised, five cover the data, two_scales - equal_rate -22.69
+[-23.31, -22.06] of frechet; the GAN adds a little, dmd2 - two_scales -0.172 [-0.212, -0.131] of frechet; one step is
+nearer the data than three evaluations of the teacher, dmd2 - teacher_few -3.50 [-3.70, -3.31] of frechet, and its
+classes are clearer than the teacher's own, dmd2 - teacher +0.025 [+0.016, +0.033] of class_accuracy. The teacher's 35
+evaluations stay nearer.
 """
 
 import dataclasses

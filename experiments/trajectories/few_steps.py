@@ -136,15 +136,16 @@ def matched(task: FewSteps):
         follow = follow or terms.denoising()
         return task.matched(objective, follow, task.live_teacher(), terms=terms, moves=task.moves, **options)
 
+    slower: dict[str, Any] = {'learning_rate': task.slower, 'momentum': 0.0}
     em = terms.em_distillation(
         langevin=Langevin(8, 0.05, 0.05), noising=Even(0.25, 0.75), weight=lambda alpha, sigma: sigma / alpha
     )
     return {
         'dmd2': learn(terms.distribution_matching() + gan, judged),
         'f_distill': learn(terms.divergence_matching(divergence='jensen_shannon') + gan, judged),
-        'sid': learn(terms.score_identity(alpha=1.2, noising=EVERYWHERE)),
-        'sim': learn(terms.score_implicit_matching(c=0.1)),
-        'em': learn(em, langevin=8),
+        'sid': learn(terms.score_identity(alpha=1.2, noising=EVERYWHERE), **slower),
+        'sim': learn(terms.score_implicit_matching(c=0.1), **slower),
+        'em': learn(em, langevin=8, **slower),
         'dmd2_4': learn(
             few.distribution_matching(),
             terms=few,

@@ -95,13 +95,14 @@ class Generating(Denoising):
         steps: int | None = None,
         start: Output | None = None,
         learning_rate: float | None = None,
+        momentum: float | None = None,
         langevin: int = 0,
         **options: Any,
     ) -> Train:
         """An arm: a follower `fake` that moves so many times a step, then the student, who sees what it has learned.
 
-        Both begin with the teacher's weights. start: other first weights of the student. learning_rate: of both, in
-        place of the task's. langevin: see `Terms.calls`.
+        Both begin with the teacher's weights. start: other first weights of the student. learning_rate, momentum: of
+        both, in place of the task's. langevin: see `Terms.calls`.
         """
         steps = steps or self.steps
 
@@ -115,20 +116,23 @@ class Generating(Denoising):
             inputs, begun = {**inputs, 'begun': start}, 'begun'
         student = dataclasses.replace(
             self.player(objective, start=begun),
-            optimizer=self._matching_optimizer(steps, learning_rate),
+            optimizer=self._matching_optimizer(steps, learning_rate, momentum),
             calls=calls(objective, own=True),
         )
         fake = dataclasses.replace(
             self.follower(following, moves=moves, calls=calls(following, own=False)),
-            optimizer=self._matching_optimizer(moves * steps, learning_rate),
+            optimizer=self._matching_optimizer(moves * steps, learning_rate, momentum),
         )
         return self.play(
             {'fake': fake, 'student': student}, {'teacher': teacher}, steps=steps, inputs=inputs, turns='in_order',
             **options,
         )  # fmt: skip
 
-    def _matching_optimizer(self, steps: int, learning_rate: float | None) -> optax.GradientTransformation:
+    def _matching_optimizer(
+        self, steps: int, learning_rate: float | None, momentum: float | None
+    ) -> optax.GradientTransformation:
         """As the task's, with its momentum; a gradient is at most `LONGEST` long, as in DMD2."""
         schedule = optax.cosine_decay_schedule(learning_rate or self.learning_rate, steps)
-        adam = optax.adamw(schedule, b1=self.momentum, weight_decay=self.weight_decay)
+        b1 = self.momentum if momentum is None else momentum
+        adam = optax.adamw(schedule, b1=b1, weight_decay=self.weight_decay)
         return optax.chain(optax.clip_by_global_norm(LONGEST), adam)
