@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import runpy
 import sys
 
@@ -51,6 +52,21 @@ def test_a_record_is_drawn_again_with_what_diverged(script, tmp_path):
     drawn = (tmp_path / 'made' / 'convergence.svg').read_text()
     assert 'SiD, diverged' in drawn and 'DMD2, ' not in drawn and 'teacher, 35 evaluations' in drawn
     assert 'made up' in drawn
+
+
+def test_the_guide_says_what_the_record_says(script):
+    record = json.loads((FOLDER / 'records' / 'convergence.json').read_text())
+    page = (FOLDER.parent / 'docs' / 'generators.md').read_text()
+    told = page.partition('## Quality against seconds')[2].partition('\n## ')[0]
+    lines = script(name='convergence')['teacher_lines'](record)
+    curves = {
+        name: [point['frechet_1'] for point in curve[1:]]
+        for name, curve in record['curves'].items()
+        if name != 'teacher'
+    }
+    said = curves['dmd2'][-1], curves['sid'][-1], lines[35], lines[7], min(curves['scm'])
+    assert record['device'].endswith('NVIDIA H200 (gpu)') and 'On one NVIDIA H200' in told
+    assert re.findall(r'\d+\.\d+', told) == [f'{value:.3f}' for value in said]
 
 
 @pytest.mark.slow
