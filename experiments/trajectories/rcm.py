@@ -13,7 +13,12 @@ the released configuration. Ours: the number of steps of a rollout is drawn for 
 step, where the code waits for the end of the warm-up; no average of the student. Equal updates of the student;
 `frechet_2`, ... are of two and four steps.
 
-`kdjax verify rcm`: not verified yet.
+`kdjax verify rcm`: eight minutes on one core. Of the rates 1e-3, 3e-4 and 1e-4 the last was best for every arm on one
+validation seed. Five seeds, test split: in one step the scores help, rcm - scm -0.678 [-0.834, -0.521] of frechet, and
+without consistency samples lose their diversity, rcm - dmd +0.083 [+0.072, +0.093] of recall, rcm - dmd +0.893 [+0.849,
++0.938] of within_class. Contrary: in two steps consistency alone is nearer, rcm - scm +0.547 [+0.510, +0.584] of
+frechet_2, as it is in four. The distance is to all real digits, of which guidance itself keeps the typical ones, so
+none is near; an update of rcm costs many times that of scm.
 """
 
 import dataclasses
