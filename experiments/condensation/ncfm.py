@@ -15,7 +15,13 @@ images under one augmentation; f: pooled features of length 1; Phi(t): the mean 
 of a gradient and its negative, and so stays; here one gradient moves both. Ours: one step for all classes, a constant
 rate, no mosaics: tiles of 4 x 4 pixels hold no digit.
 
-`kdjax verify ncfm`: not verified yet.
+`kdjax verify ncfm`: twenty minutes on a quarter of a core. The rate of the pixels was chosen on one validation seed, of
+.003, .01 and .03. Five seeds, test split: the set is worth more than random images, ncfm_10 - random_10 +0.028 [+0.005,
++0.052] of accuracy, and as much as that of mean features, ncfm_10 - dm_10 +0.0028 [-0.0064, +0.0120] of accuracy,
+ncfm_1 - dm_1 -0.0024 [-0.0180, +0.0132] of accuracy. No part decides anything by itself: not characteristic functions
+in the place of means, ncfm_plain_10 - means_10 -0.0044 [-0.0164, +0.0076] of accuracy, not the calibration, ncfm_10 -
+ncfm_plain_10 +0.0032 [-0.0102, +0.0166] of accuracy, not the learned frequencies, ncfm_learned_10 - ncfm_10 +0.0004
+[-0.0058, +0.0066] of accuracy.
 """
 
 import dataclasses
