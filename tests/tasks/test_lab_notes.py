@@ -12,7 +12,7 @@ from kdjax.run.find import find, names
 
 RESULTS = pathlib.Path(__file__).parents[2] / 'results'
 NUMBER = r'([+-]\d+\.\d+)'
-QUOTED = re.compile(rf'(\w+) - (\w+) {NUMBER} \[{NUMBER}, {NUMBER}\](?: (points )?of (\w+))?')
+QUOTED = re.compile(rf'(\w+) - (\w+) {NUMBER} \[{NUMBER}, {NUMBER}\](?: (points )?of ([\w/]+))?')
 """A paired difference with its interval, 'of METRIC' or 'points of METRIC'; unless it says so, points of accuracy."""
 
 
