@@ -16,7 +16,13 @@ Points of a ring of eight modes, nobody is told the class; the teacher is the ex
 `error_path` is the squared distance of one-step samples from the end of the teacher's ODE. Ours: every student is
 weighed by the inverse of the step in sigma.
 
-`kdjax verify hyper_sd`: not verified yet.
+`kdjax verify hyper_sd`: two minutes on one core. Of the rates 1e-3 and 3e-4 the first was better for every arm on one
+validation seed. Five seeds, test split, contrary: a network that is not told where a jump ends serves all ends with one
+prediction, which is a mean of images where segments are long, tscd - consistency +12.60 [+12.45, +12.74] of kl_to_data;
+in four steps it is better, tscd - consistency -0.330 [-0.419, -0.240] of kl_to_data_4. Growing
+segments buy nothing beside one segment from the start, tscd - ctm +0.195 [+0.105, +0.284] of kl_to_data_2, and jumps
+that all end at the start of the segment are far better in two steps, tscd - fixed_end +1.24 [+1.18, +1.30] of
+kl_to_data_2. The published one step comes from distribution matching, which is out of scope here.
 """
 
 import dataclasses
