@@ -26,19 +26,15 @@ on validation one step of it collapsed to the mean otherwise. `python benchmarks
 import dataclasses
 from typing import Any
 
-from kdjax.algorithms import Player
 from kdjax.algorithms.consistency_discrete import consistency_distillation
 from kdjax.algorithms.generators import EVERYWHERE, Even, Langevin, Terms, simulated
 from kdjax.algorithms.trajectory import asking
 from kdjax.algorithms.trajectory_boot import boot_boundary, bootstrapped, signal
-from kdjax.algorithms.trajectory_mean_flow import mean_flow_sample, mean_velocity_matching
 from kdjax.experiment import Experiment
-from kdjax.models.named_denoiser import named_denoiser
-from kdjax.models.two_times import one_or_two_times
 from kdjax.objectives import term
+from kdjax.tasks.average_velocities import mean_flow
 from kdjax.tasks.continuous_students import ContinuousStudents, critic, rollouts
 from kdjax.tasks.few_step_students import FewStepStudents, student_of, students_steps, weights_of
-from kdjax.tasks.generating import DENOISES
 from kdjax.tasks.mixtures_2d import MatchedPoints
 from kdjax.tasks.samplers import best_of, sampler_arm
 from kdjax.tasks.staged_students import flow_pairs, progressive_rounds, reflowed, regressed, segmented_stages
@@ -103,26 +99,8 @@ def continuous(task: FewSteps):
         'scm': students.arm(),
         'scm_critic': students.arm(judged),
         'scm_scores': students.arm(rollouts(task, 0.02)),
-        'mean_flow': mean_flow(task),
+        'mean_flow': mean_flow(task, STEPS),
     }
-
-
-def mean_flow(task: FewSteps):
-    network = one_or_two_times(named_denoiser(task.student, classes=task.classes, shape=task.shape, times=2))
-
-    def velocity(function):
-        return lambda x, r, t, condition: function((x, (t, r), condition)).prediction
-
-    def loss(x, condition, student, teacher, *, key):
-        return mean_velocity_matching(x, condition, velocity(student), task.denoiser(teacher, 'teacher'), key=key)
-
-    def said(view):
-        noise, told, student = view['batch.noise'], view['batch.label'], velocity(view['student()'])
-        return {'sample' if n == 1 else f'sample_{n}': mean_flow_sample(noise, told, student, steps=n) for n in STEPS}
-
-    objective = term(loss, 'batch.data', 'batch.label', 'student()', 'teacher()', name='mean_flow')
-    player = Player(network, objective, task.optimizer(), DENOISES, calls={'student': 4, 'teacher': 1})
-    return task.play({'student': player}, {'teacher': task.live_teacher()}, evaluates=said)
 
 
 def matched(task: FewSteps):
