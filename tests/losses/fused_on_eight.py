@@ -1,4 +1,4 @@
-"""The fused vocabulary loss on eight devices, in a process of its own: prints one JSON object.
+"""The fused vocabulary loss on eight devices, in a process of its own, on named meshes: prints one JSON object.
 
 values, slopes: the largest relative difference from one device. moved: arrays that are put together again or handed on,
 as large as a chunk's logits or the head would be.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 
 os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'
 
@@ -51,7 +52,7 @@ def moved(program: str) -> list[str]:
     return [shape for shape, size in sizes.items() if size >= WORDS]
 
 
-def main() -> None:
+def main(meshes: list[str]) -> None:
     rng = np.random.default_rng(0)
     arrays = (rng.normal(size=shape) for shape in ((TOKENS, WIDTH), (WORDS, WIDTH)) * 2)
     args = (*(jnp.asarray(x, jnp.float32) for x in arrays), jnp.asarray(rng.integers(WORDS, size=TOKENS), jnp.int32))
@@ -59,8 +60,8 @@ def main() -> None:
     said = {}
     for how in HOW:
         (_, values), slopes = jax.jit(step, static_argnums=6)(*args, how)
-        for name, shape in MESHES.items():
-            mesh = Mesh(np.asarray(jax.devices()).reshape(shape), ('data', 'tensor'))
+        for name in meshes:
+            mesh = Mesh(np.asarray(jax.devices()).reshape(MESHES[name]), ('data', 'tensor'))
             row, head = (NamedSharding(mesh, PartitionSpec(axis)) for axis in ('data', 'tensor'))
             split = jax.jit(
                 step, static_argnums=6, in_shardings=(row, head, row, head, row, row),
@@ -76,4 +77,4 @@ def main() -> None:
     print(json.dumps(said))
 
 
-main()
+main(sys.argv[1:])

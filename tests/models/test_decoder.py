@@ -181,8 +181,9 @@ def test_long_rows_are_cut_and_nothing_changes(monkeypatch):
 
     for given in (None, seen):
         cut = value_and_slopes(given)
-        monkeypatch.setattr(attention, 'PART', 300)
-        jax.tree.map(close, cut, value_and_slopes(given))
+        with monkeypatch.context() as whole:
+            whole.setattr(attention, 'PART', 300)
+            jax.tree.map(close, cut, value_and_slopes(given))
         monkeypatch.undo()
 
 

@@ -8,9 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from kdjax import renderers
 from kdjax.models import convnet, decoder, dit, encoder, mlp, point_denoiser, resnet, seam, unet, vit
 from kdjax.models.model import Model
 from kdjax.stage import Compute, Output, Stage, Train
+from kdjax.tasks import flat_scenes
 
 KEY = jax.random.key(0)
 EVALUATION = 8
@@ -20,9 +22,19 @@ NETWORKS = convnet, decoder, dit, encoder, mlp, point_denoiser, resnet, unet, vi
 TRACED: dict[str, tuple[Any, Any]] = {}
 """By the name of a network, which says all that it is built from: its functions, whose traces JAX keeps."""
 
+SEEN = {
+    'on_canvas': jax.jit(renderers.on_canvas, static_argnums=(2, 3), static_argnames='wrap'),
+    'view_noise': jax.jit(renderers.view_noise),
+    'render_each': jax.jit(renderers.render_each, static_argnums=0),
+}
+"""How scenes are seen, of which too the traces are kept."""
+
 
 def traced_once(monkeypatch: Any) -> None:
-    """From now on networks of one name are traced once in a process, whichever arm or experiment builds them."""
+    """From now on networks of one name are traced once in a process, whichever arm or experiment builds them.
+
+    So is what scenes do at every view.
+    """
 
     def from_nnx(build: Any, *, name: str, **rest: Any) -> Model:
         made = seam.from_nnx(build, name=name, **rest)
@@ -33,6 +45,8 @@ def traced_once(monkeypatch: Any) -> None:
 
     for module in NETWORKS:
         monkeypatch.setattr(module, 'from_nnx', from_nnx)
+    for name, call in SEEN.items():
+        monkeypatch.setattr(flat_scenes, name, call)
 
 
 def shapes_of(tree: Any) -> Any:
