@@ -1,9 +1,11 @@
 """Strict modes for every test: ranks never promote, dtypes never promote, warnings are errors (see pyproject.toml).
 
 Most of the time of a test is compilation, of programs that run once: LLVM optimises them little, and what one test or
-worker, or a process that tests start, has compiled is kept for the others until the session ends.
+worker, or a process that tests start, has compiled is kept for the others until the session ends. Most of the rest is
+tracing, which makes many small objects: what is imported is left out of the search for garbage, which is rarer.
 """
 
+import gc
 import os
 import signal
 import tempfile
@@ -20,6 +22,12 @@ import pytest
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 5)
 
 
 @pytest.fixture

@@ -9,10 +9,12 @@ import jax
 import numpy as np
 
 from kdjax import renderers
+from kdjax.data import augment
 from kdjax.models import convnet, decoder, dit, encoder, mlp, point_denoiser, resnet, seam, unet, vit
 from kdjax.models.model import Model
 from kdjax.stage import Compute, Output, Stage, Train
 from kdjax.tasks import flat_scenes
+from kdjax.tasks.condensing import matched
 
 KEY = jax.random.key(0)
 EVALUATION = 8
@@ -22,18 +24,20 @@ NETWORKS = convnet, decoder, dit, encoder, mlp, point_denoiser, resnet, unet, vi
 TRACED: dict[str, tuple[Any, Any]] = {}
 """By the name of a network, which says all that it is built from: its functions, whose traces JAX keeps."""
 
-SEEN = {
-    'on_canvas': jax.jit(renderers.on_canvas, static_argnums=(2, 3), static_argnames='wrap'),
-    'view_noise': jax.jit(renderers.view_noise),
-    'render_each': jax.jit(renderers.render_each, static_argnums=0),
+REPEATED = {
+    (flat_scenes, 'on_canvas'): jax.jit(renderers.on_canvas, static_argnums=(2, 3), static_argnames='wrap'),
+    (flat_scenes, 'view_noise'): jax.jit(renderers.view_noise),
+    (flat_scenes, 'render_each'): jax.jit(renderers.render_each, static_argnums=0),
+    (matched, 'siamese'): jax.jit(matched.siamese, static_argnames='strategy'),
+    (augment, 'shift'): jax.jit(augment.shift, static_argnames='reach'),
 }
-"""How scenes are seen, of which too the traces are kept."""
+"""What arms do alike, by the module that calls it: JAX keeps the traces of these too."""
 
 
 def traced_once(monkeypatch: Any) -> None:
     """From now on networks of one name are traced once in a process, whichever arm or experiment builds them.
 
-    So is what scenes do at every view.
+    So are augmentation and the views of scenes.
     """
 
     def from_nnx(build: Any, *, name: str, **rest: Any) -> Model:
@@ -45,8 +49,8 @@ def traced_once(monkeypatch: Any) -> None:
 
     for module in NETWORKS:
         monkeypatch.setattr(module, 'from_nnx', from_nnx)
-    for name, call in SEEN.items():
-        monkeypatch.setattr(flat_scenes, name, call)
+    for (module, name), call in REPEATED.items():
+        monkeypatch.setattr(module, name, call)
 
 
 def shapes_of(tree: Any) -> Any:
