@@ -13,7 +13,13 @@ side. Noise lies on the cells of a cube, summed over footprints by the depth tha
 has six planes (noise_generator.py); behind the solid all views have one image of noise, as there. None of the SDE's
 drift, and not FSD's noise of a camera. `prior` is the ceiling: each view sampled on its own. Equal steps and cost.
 
-Not verified yet.
+`kdjax verify cfd_sprites`: nine minutes on one core. One rate for all arms: of 0.03, 0.1 and 0.3 on one validation seed
+the largest served `annealed` best by far; a larger one was not tried. Five seeds, test split, contrary: noise that
+stays on the surface keeps particles apart, cfd - sds +0.417 [+0.221, +0.613] of diversity, and leaves their views
+further from real ones than one falling t alone, cfd - annealed +2.16 [+1.54, +2.78] of frechet, or the same weight with
+fresh noise, cfd - fresh +1.87 [+1.25, +2.49] of frechet; of plain SDS it is not distinguishable, cfd - sds -0.065
+[-0.389, +0.260] of frechet. A solid of 8 voxels a side has few points that carry noise, and a step of cfd costs five of
+the others'.
 """
 
 import dataclasses
