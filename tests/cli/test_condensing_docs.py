@@ -1,14 +1,38 @@
-"""What docs/condensing.md promises: every method that there is, commands that parse, records that load."""
+"""What docs/condensing.md promises: every method that there is, and the fair table as its record has it."""
 
+import json
 import pathlib
 import re
+import statistics
 
+from kdjax.report.condensing import rows, students
 from kdjax.tasks.condensing.methods import METHODS
 
-PAGE = (pathlib.Path(__file__).parents[2] / 'docs' / 'condensing.md').read_text()
+ROOT = pathlib.Path(__file__).parents[2]
+PAGE = (ROOT / 'docs' / 'condensing.md').read_text()
+TABLE = ROOT / 'results' / 'condensation' / 'table' / 'digits.json'
 
 
 def test_the_page_names_every_method_and_no_other():
     (listed,) = re.findall(r'the list\..*?\n\n(\|.*?)\n\n', PAGE, re.S)
     named = re.findall(r'`(\w+)`', ''.join(line.partition(' | ')[0] for line in listed.splitlines()))
     assert sorted(named) == sorted(METHODS)
+
+
+def test_the_fair_table_is_that_of_its_record():
+    record = json.loads(TABLE.read_text())
+    assert f'{len(record["seeds"])} seed' in PAGE.partition('## The fair table')[2]
+    head, _, *shown = re.search(r'^\| method .*?\n\n', PAGE, re.S | re.M).group().strip().splitlines()
+    assert head == f'| method | images a class | {" | ".join(students(record))} | stored | LRS |'
+    assert shown == [_line(row, students(record)) for row in rows(record)]
+
+
+def _line(row, whose):
+    """Accuracy by hard and by soft labels of each student in per cent, bytes, LRS."""
+
+    def mean(values, scale=1, digits=1):
+        return f'{scale * statistics.mean(values):.{digits}f}' if values else '–'
+
+    pairs = (' / '.join(mean(row.metrics[m], 100) for m in metrics) for metrics in whose.values())
+    kept = mean(row.metrics.get('stored_bytes'), digits=0)
+    return f'| {row.method} | {row.size} | {" | ".join(pairs)} | {kept} | {mean(row.scores.get("lrs"), digits=2)} |'
