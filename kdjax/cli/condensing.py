@@ -120,7 +120,7 @@ def _checked(asked: Condense, task: CondensedImages) -> CondensedImages:
 
 def _work(asked: Condense, task: CondensedImages) -> Work:
     if asked.table is not None:
-        names = METHODS if asked.method in ((), ('all',)) else [name for name in asked.method if name != RS2]
+        names = list(METHODS) if asked.method in ((), ('all',)) else [name for name in asked.method if name != RS2]
         title = f'Condensed sets of {task.data.name}'
         return _compared(asked, task, by_size(task, names, asked.ipc), title)
     if asked.measure is not None:
