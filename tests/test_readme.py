@@ -8,7 +8,7 @@ import pytest
 
 from kdjax import record
 from kdjax.cli.main import main
-from kdjax.cli.verdicts import table
+from kdjax.cli.verdicts import TABLES, between
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -34,8 +34,8 @@ def test_links_lead_somewhere(link):
     assert (ROOT / link).exists()
 
 
-@pytest.mark.parametrize('page', ['README.md', 'docs/experiments.md'])
-def test_the_table_of_verdicts_is_that_of_the_records(page):
+@pytest.mark.parametrize('page, name', [('README.md', 'summary'), ('docs/experiments.md', 'verdicts')])
+def test_the_table_of_verdicts_is_that_of_the_records(page, name):
     rows = [record.load(p) for p in sorted((ROOT / 'results').glob('*/*.json'))]
-    inside = (ROOT / page).read_text().partition('<!-- verdicts -->\n')[2].partition('<!-- /verdicts -->')[0]
-    assert inside == table(rows), f'write it anew: python -m kdjax.cli.verdicts {page}'
+    _, inside, _ = between((ROOT / page).read_text(), name)
+    assert inside == TABLES[name](rows), f'write it anew: python -m kdjax.cli.verdicts {page}'

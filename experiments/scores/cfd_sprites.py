@@ -11,7 +11,8 @@ Scenes are voxels, several particles of each of six classes of textured solids, 
 (`MultiViewSprites`); the prior is a small DiT of images that has learned the rendered solids, a judge sees class and
 side. Noise lies on the cells of a cube, summed over footprints by the depth that a view sees, where the authors' code
 has six planes (noise_generator.py); behind the solid all views have one image of noise, as there. None of the SDE's
-drift, and not FSD's noise of a camera. `prior` is the ceiling: each view sampled on its own. Equal steps and cost.
+drift, and not FSD's noise of a camera. `prior` is the ceiling: each view sampled on its own. Equal steps, and equal
+evaluations of the prior.
 
 `kdjax verify cfd_sprites`: nine minutes on one core. One rate for all arms: of 0.03, 0.1 and 0.3 on one validation seed
 the largest served `annealed` best by far; a larger one was not tried. Five seeds, test split, contrary: noise that
