@@ -120,12 +120,7 @@ def _checked(asked: Condense, task: CondensedImages) -> CondensedImages:
 
 def _work(asked: Condense, task: CondensedImages) -> Work:
     if asked.table is not None:
-<<<<<<< HEAD
         names = list(METHODS) if asked.method in ((), ('all',)) else [name for name in asked.method if name != RS2]
-=======
-        named = METHODS if asked.method in ((), ('all',)) else asked.method
-        names = [name for name in named if name != RS2]
->>>>>>> b926841 (DREAM verified: what it wins in few steps comes from its start)
         title = f'Condensed sets of {task.data.name}'
         return _compared(asked, task, by_size(task, names, asked.ipc), title)
     if asked.measure is not None:
