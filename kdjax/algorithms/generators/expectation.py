@@ -122,6 +122,6 @@ def em_distillation(
 
 def _held(generator: Generator, latent: Array) -> Generator:
     """The generator without a gradient in its parameters, whatever it closes over."""
-    function, parameters = jax.closure_convert(generator, latent)
+    function, parameters = jax.closure_convert(lambda z: generator(z), latent)  # itself it may have no hash
     parameters = jax.lax.stop_gradient(parameters)
     return lambda z: function(z, *parameters)
