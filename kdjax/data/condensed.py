@@ -78,8 +78,8 @@ def save_condensed(path: Path, condensed: CondensedSet) -> None:
         format=FORMAT,
         image=np.asarray(condensed.image, np.float32),
         label=np.asarray(condensed.label, np.int32),
-        mean=np.asarray(condensed.mean, np.float64),
-        std=np.asarray(condensed.std, np.float64),
+        mean=np.asarray(condensed.mean, np.float32),
+        std=np.asarray(condensed.std, np.float32),
         provenance=json.dumps(dict(condensed.provenance), sort_keys=True),
         **arrays,
     )

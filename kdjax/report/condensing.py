@@ -24,7 +24,7 @@ NOTE = (
     'Accuracy by hard labels and by the soft labels of one teacher, with the same recipe, as many steps and the last '
     'iterate for every set. rs2 trains on all real images for as many steps: it is matched in compute, not in storage. '
     'Bytes are of images in float32 and of labels. LRS (DD-Ranking, in 0..1) is 0.27 where a set is as good as random '
-    'images and as all real ones.'
+    'images and as all real ones. Seconds are of what an arm trains: its set and all its students.'
 )
 
 

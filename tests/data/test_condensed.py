@@ -37,7 +37,9 @@ def test_a_set_comes_back_and_loads_without_us(tmp_path):
     assert (found.mean, found.std, found.rate, found.provenance) == ((0.25,), (0.5,), 0.5, MADE)
     with np.load(path, allow_pickle=False) as plain:
         assert json.loads(str(plain['provenance'])) == MADE
-        np.testing.assert_allclose((plain['image'] - plain['mean']) / plain['std'], found.seen, rtol=1e-6)
+        seen = (plain['image'] - plain['mean']) / plain['std']
+    np.testing.assert_allclose(seen, found.seen, rtol=1e-6)
+    assert seen.dtype == np.float32
 
 
 def test_what_a_set_has_not_is_not_in_the_file(tmp_path):
