@@ -14,7 +14,12 @@ over channels of |A_l|^p at every place of the map behind layer l's ReLU, divide
 `_1`, `_10`: images of each class. All but `dc` start at the same random real images. SGD at 1 with momentum 0.5
 everywhere (0.1 in dc and dsa), as many updates of every set.
 
-`kdjax verify datadam`: not verified yet.
+`kdjax verify datadam`: 18 minutes on a third of a core. Nothing was chosen for it; the recipe is that of all condensed
+images. Five seeds, test split: it learns, datadam_1 - random_1 +0.224 [+0.189, +0.260] of accuracy, and attention adds
+nothing to mean features, datadam_1 - dm_1 -0.011 [-0.040, +0.018] of accuracy, datadam_10 - dm_10 -0.0076 [-0.0260,
++0.0108] of accuracy; gradients do as well at one image of each class, datadam_1 - dsa_1 -0.0056 [-0.0352, +0.0240] of
+accuracy. Contrary: a dense network learns less from it than from the set of mean features, datadam_10 - dm_10 -0.018
+[-0.031, -0.004] of mlp/accuracy. A ConvNet for 8x8 digits has two blocks, and so a single map before its last.
 """
 
 import dataclasses
