@@ -3,8 +3,9 @@
     python benchmarks/frontier.py        # writes docs/images/frontier.svg, says what is in it and what is missing
 
 A panel for points, whose law is known exactly, and one for images; in each, every student learned from one teacher.
-Points are means over seeds, bars reach from the lowest to the highest. The grey line is the baseline: samplers of that
-teacher, on points tuned for each number of evaluations.
+Points are means over seeds, bars reach from the lowest to the highest; of a method that diverged at some seeds the
+others are drawn, and it is said. The grey line is the baseline: samplers of that teacher, on points tuned for each
+number of evaluations.
 """
 
 from __future__ import annotations
@@ -61,15 +62,14 @@ class Point:
         return sum(self.values) / len(self.values)
 
 
-def points(record: Mapping[str, Any], metric: str) -> Iterable[Point | str]:
-    """Of every arm at every number of evaluations; of an arm that diverged at a seed, why it is left out."""
+def points(record: Mapping[str, Any], metric: str) -> Iterable[Point]:
+    """Of every arm at every number of evaluations, of the seeds at which it did not diverge."""
     for arm, found in record['arms'].items():
-        method = f'{record["experiment"]}: {arm}'
-        if 'diverged' in found:
-            yield f'{method}, diverged at {len(found["diverged"])} of {len(record["seeds"])} seeds'
-            continue
+        method, lost = f'{record["experiment"]}: {arm}', len(found.get('diverged', {}))
+        told = f'{method} ({lost} of {len(record["seeds"])} seeds diverged)' if lost else method
         for name, values in found['metrics'].items():
             base, _, steps = name.rpartition('_')
+            known = tuple(value for value in values if value is not None)
             if name == metric:
                 fixed = EVALUATIONS.get(method, EVALUATIONS.get(record['experiment'], 1))
                 count = round(found['metrics'].get('nfe', [fixed])[0])
@@ -77,7 +77,8 @@ def points(record: Mapping[str, Any], metric: str) -> Iterable[Point | str]:
                 count = int(steps)
             else:
                 continue
-            yield Point(method, count, tuple(values), trained='nfe' not in found['metrics'])
+            if known:
+                yield Point(told, count, known, trained='nfe' not in found['metrics'])
 
 
 def gathered(records: Mapping[str, Mapping[str, Any]], panel: Panel) -> tuple[list[Point], list[str]]:
@@ -93,8 +94,7 @@ def gathered(records: Mapping[str, Mapping[str, Any]], panel: Panel) -> tuple[li
         if other := [f'{name} {config.get(name)}' for name in TAUGHT if config.get(name) != first.get(name)]:
             missing.append(f'{record["experiment"]}, another teacher: {", ".join(other)}')
             continue
-        for point in points(record, panel.metric):
-            (missing if isinstance(point, str) else found).append(point)  # type: ignore[arg-type]
+        found.extend(points(record, panel.metric))
     return found, missing
 
 

@@ -58,14 +58,13 @@ def test_records_of_one_teacher_share_a_panel(script):
     assert missing == ['trajectories/sana_sprint, no record yet']
 
 
-def test_a_record_of_another_teacher_and_an_arm_that_diverged_are_left_out_and_named(script):
+def test_a_record_of_another_teacher_is_left_out_and_an_arm_that_diverged_says_so(script):
     other = record('trajectories/rcm', {'rcm': {'frechet': [1.0, 1.0]}}, teacher_steps=11)
     made = json.loads(json.dumps(DIGITS[0]))
-    made['arms']['dmd2']['diverged'] = {'0': 'step 3'}
+    made['arms']['dmd2'] |= {'diverged': {'0': 'step 3'}, 'metrics': {'frechet': [None, 2.0]}}
     found, missing = gathered(script, [made, other], 1)
-    assert seen(found) == [('teacher', 35, 3.0, False)]
+    assert seen(found) == [('dmd2 (1 of 2 seeds diverged)', 1, 2.0, True), ('teacher', 35, 3.0, False)]
     assert 'trajectories/rcm, another teacher: teacher_steps 11' in missing
-    assert 'generators/dmd2_digits: dmd2, diverged at 1 of 2 seeds' in missing
 
 
 def test_the_command_draws_and_says_what_is_missing(tmp_path, monkeypatch, capsys):
