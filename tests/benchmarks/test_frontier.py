@@ -26,7 +26,6 @@ POINTS = record(
 DIGITS = [
     record('generators/dmd2_digits', {'dmd2': {'frechet': [1.0, 2.0]}, 'teacher': {'frechet': [3.0], 'nfe': [35.0]}}),
     record('trajectories/rcm', {'rcm': {'frechet': [1.0, 1.0], 'frechet_2': [0.5, 0.5], 'frechet_w2': [7.0, 7.0]}}),
-    record('trajectories/agd', {'offset': {'frechet': [4.0, 4.0]}, 'cfg': {'frechet': [4.0, 4.0]}}),
 ]
 
 
@@ -53,7 +52,6 @@ def test_records_of_one_teacher_share_a_panel(script):
     found, missing = gathered(script, DIGITS, 1)
     assert seen(found) == [
         ('dmd2', 1, 1.5, True), ('teacher', 35, 3.0, False), ('rcm', 1, 1.0, True), ('rcm', 2, 0.5, True),
-        ('offset', 16, 4.0, True), ('cfg', 32, 4.0, True),
     ]  # fmt: skip
     assert missing == ['trajectories/sana_sprint, no record yet']
 
