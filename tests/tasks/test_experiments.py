@@ -113,12 +113,15 @@ def test_every_arm_takes_two_real_steps(resolved):
 def two_steps(stage: Train, abstract: Abstract) -> None:
     rng = np.random.default_rng(0)
 
-    def drawn(leaf):
-        if np.issubdtype(leaf.dtype, np.floating):
-            return (0.1 * np.abs(rng.standard_normal(leaf.shape))).astype(leaf.dtype)
-        return np.zeros(leaf.shape, leaf.dtype)
+    def drawn(path, leaf):
+        """Weights of either sign, as networks have them; anything else may be a variance."""
+        if not np.issubdtype(leaf.dtype, np.floating):
+            return np.zeros(leaf.shape, leaf.dtype)
+        made = 0.1 * rng.standard_normal(leaf.shape)
+        weight = 'params' in jax.tree_util.keystr(path)
+        return (made if weight else np.abs(made)).astype(leaf.dtype)
 
-    frozen = jax.tree.map(drawn, abstract.frozen(stage))
+    frozen = jax.tree_util.tree_map_with_path(drawn, abstract.frozen(stage))
     rows = []
     events = Events(log_every=1, on_log=lambda step, row: rows.append(row))
     fitted = fit(
