@@ -135,3 +135,4 @@ def two_steps(stage: Train, abstract: Abstract) -> None:
     )
     assert fitted.state['step'] == 2
     assert len(rows) == 2
+    assert stage.cost()['forward_flops'] > 0
