@@ -19,7 +19,7 @@ paper has a VP schedule; the student's head is F of EDM, which sees the noise at
 squared distance from the end of the teacher's ODE. Not claimed here: "within twice DDIM-20", which is read off the
 table.
 
-`kdjax verify boot`: 20 minutes beside a running test suite. Nothing was tuned but the weight of consistency, see
+`kdjax verify boot`: nine minutes on one busy core. Nothing was tuned but the weight of consistency, see
 `few_steps`. Five seeds, test split: one step is far better than one or two of DDIM, boot - ddim_2 -22.30 [-22.35,
 -22.25] of kl_to_data. Contrary: consistency distillation on the student's own samples, as free of data, is nearer, boot
 - own_data +0.223 [+0.195, +0.252] of kl_to_data, and as near as on real data. The boundary term changes nothing for a

@@ -39,3 +39,11 @@ def test_generators_against_seconds():
     teacher, best = curves['teacher'][-1], min(point['frechet_1'] for point in curves['scm'])
     last = [curves[name][-1]['frechet_1'] for name in ('dmd2', 'sid')]
     assert quoted == [f'{value:.3f}' for value in (*last, teacher['frechet_35'], teacher['frechet_7'], best)]
+
+
+def test_gradients_through_training_and_evaluation_beside_pytorch():
+    unroll, evaluation = ratios('unroll'), ratios('evaluation')
+    page = (ROOT / 'docs/condensing.md').read_text()
+    memory = re.search(r'holds (\d+) times less memory and takes ([\d.]+) times as long', page).groups()
+    assert memory == (f'{unroll["memory_50"]:.0f}', f'{1 / unroll["seconds_50"]:.1f}')
+    assert f'trained {evaluation["dense"]:.1f} times as fast' in page
