@@ -16,7 +16,7 @@ and the error of F of EDM, where it takes that of eps; adapters are told time an
 Metrics of samples at w = 4, of `frechet_w2`, `frechet_w6` at others; `error_guidance` is the error along the student's
 own trajectory at w = 4. Moving adapters to another network is not shown here.
 
-`kdjax verify agd`: ten minutes on one busy core. Of the rates 1e-3 and 3e-4 the first was better on one validation
+`kdjax verify agd`: nine minutes on one core. Of the rates 1e-3 and 3e-4 the first was better on one validation
 seed. Five seeds, test split: adapters learn a part of guidance, attention - unguided +0.025 [+0.020, +0.030] of
 class_accuracy, more of it on the teacher's own trajectories than on noised data, attention - noised -0.107 [-0.128,
 -0.086] of error_guidance, and more with attention than one offset for all tokens, attention - offset -0.122 [-0.149,
