@@ -23,10 +23,8 @@ from kdjax.diffusion.solvers import Heun
 from kdjax.objectives import Objective, term
 from kdjax.tasks.denoising import DENOISES
 from kdjax.tasks.digit_diffusion import DigitDiffusion
+from kdjax.tasks.generating import LONGEST
 from kdjax.view import View
-
-LONGEST = 10.0
-"""Of a gradient, where scores are matched, as in DMD2."""
 
 Said = dict[str, jax.Array]
 

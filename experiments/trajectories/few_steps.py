@@ -23,11 +23,11 @@ on validation one step of it collapsed to the mean otherwise. `python benchmarks
 `kdjax verify few_steps`: 13 minutes on one core. Rates, 1e-3 or 5e-4 for matched generators, and where they begin were
 chosen on one validation seed. Five seeds, test split. In one step pairs of a straightened flow and consistency are
 nearest the data, reflow - consistency -0.061 [-0.080, -0.043] of kl_to_data, nearer than the best sampler of eight
-evaluations, consistency - tuned_8 -0.187 [-0.226, -0.147] of kl_to_data; all but segmented and mean_flow, which are
-contrary, beat that of two, progressive - tuned_2 -4.71 [-4.77, -4.65] of kl_to_data, dmd2 - tuned_2 -4.63 [-5.24,
--4.01] of kl_to_data. Contrary: scm - consistency +1.09 [+0.98, +1.20] of kl_to_data; neither the scores of rCM,
-scm_scores - scm -0.028 [-0.069, +0.013] of kl_to_data, nor SANA-Sprint's critic add anything here; sid diverges at two
-of five seeds.
+evaluations, consistency - tuned_8 -0.187 [-0.226, -0.147] of kl_to_data; segmented and mean_flow are further than that
+of two, the others nearer, progressive - tuned_2 -4.71 [-4.77, -4.65] of kl_to_data, dmd2 - tuned_2 -4.63 [-5.24, -4.01]
+of kl_to_data. Contrary: mean_flow, sid, and scm - consistency +1.09 [+0.98, +1.20] of kl_to_data; neither the scores of
+rCM, scm_scores - scm -0.028 [-0.069, +0.013] of kl_to_data, nor SANA-Sprint's critic add anything here; sid diverges at
+two of five seeds.
 """
 
 import dataclasses
